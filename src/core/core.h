@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One e500 hardware thread: registers, interrupts, timers, MMU, performance monitor. It knows
+// nothing of VMs, processes or the time of day: it is handed memory, an instruction budget and
+// interrupt lines, and an engine executes it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+
+#include "core/interconnect.h"
+#include "core/interrupts.h"
+#include "core/mmu.h"
+#include "core/model.h"
+#include "core/perfmon.h"
+#include "core/physical_memory.h"
+#include "core/state.h"
+#include "core/timers.h"
+
+namespace perfvisor::core {
+
+// An access to where no memory is, to be answered from outside (KVM_EXIT_MMIO). The instruction
+// that made it is executed again with the answer at hand, so an instruction with several
+// accesses (lmw, a misaligned one) asks once for each.
+struct MmioAccess {
+    uint64_t physical = 0;
+    uint8_t size = 0;  // bytes: 1, 2, 4, 8
+    bool write = false;
+    uint8_t data[8] = {};  // in memory order
+};
+
+// What mtspr and mfspr meet.
+enum class SprResult : uint8_t { Ok, Illegal, Privileged };
+
+// Interrupt lines and messages that other threads set.
+enum class Line : uint8_t { External, Critical, MachineCheck };
+
+class Core {
+  public:
+    struct Config {
+        const CoreModel* model = nullptr;
+        unsigned id = 0;  // PIR
+        PhysicalMemory* memory = nullptr;
+        const TimeSource* time = nullptr;
+        Interconnect* interconnect = nullptr;  // may be null
+    };
+    explicit Core(const Config& config);
+    Core(const Core&) = delete;
+    Core& operator=(const Core&) = delete;
+
+    void reset();
+
+    CpuState state;
+
+    const CoreModel& model() const { return *config_.model; }
+    unsigned id() const { return config_.id; }
+    PhysicalMemory& memory() { return *config_.memory; }
+    Mmu& mmu() { return mmu_; }
+    Timers& timers() { return timers_; }
+    PerfMon& perfmon() { return perfmon_; }
+    Interconnect* interconnect() { return config_.interconnect; }
+
+    // ---- MSR and special purpose registers ----
+
+    // Every change of MSR goes through here: address contexts, PM freezes, interrupt checks.
+    void set_msr(uint32_t value);
+    // Privilege is checked by the SPR number's bit 5 as the manual says. Totals must be exact.
+    SprResult read_spr(unsigned spr, uint64_t& value);
+    SprResult write_spr(unsigned spr, uint64_t value);
+
+    // ---- Data accesses (big-endian guest values in host integers) ----
+    // False: the access did not happen; fault() or mmio_request() says why, and the engine ends
+    // the instruction. T is an unsigned integer of 1, 2, 4 or 8 bytes.
+    template <typename T>
+    bool load(uint64_t ea, T& value);
+    template <typename T>
+    bool store(uint64_t ea, T value);
+
+    // The general road of load and store: any size 1-16, any alignment, page crossing,
+    // little-endian pages, MMIO, pages with code, DAC. `bytes` in memory order of a big-endian
+    // page.
+    bool load_bytes(uint64_t ea, void* bytes, unsigned size);
+    bool store_bytes(uint64_t ea, const void* bytes, unsigned size);
+    // The same in the external PID contexts EPLC and EPSC (lwepx, stwepx ...).
+    bool load_bytes_external(uint64_t ea, void* bytes, unsigned size);
+    bool store_bytes_external(uint64_t ea, const void* bytes, unsigned size);
+
+    // Translates for a cache or reservation instruction; false with fault() set.
+    bool translate_data(uint64_t ea, Access access, uint64_t& physical, bool external = false);
+    // lwarx and stwcx. (1, 2, 4, 8 bytes, aligned, else an alignment fault). False: fault.
+    bool load_reserve(uint64_t ea, unsigned size, uint64_t& value);
+    bool store_conditional(uint64_t ea, unsigned size, uint64_t value, bool& stored);
+
+    // ---- Instruction fetch ----
+    // Physical address of the instruction at `ea`, in the current MSR[IS], PID, [PR]. False with
+    // fault() set (ISI, instruction TLB error), or where there is no memory: machine check.
+    bool translate_fetch(uint64_t ea, uint64_t& physical);
+
+    // ---- Exceptions ----
+    void raise(const Fault& fault) { fault_ = fault, fault_pending_ = true; }
+    void raise_program(uint32_t esr_bits) { raise({Interrupt::Program, esr_bits}); }
+    bool fault_pending() const { return fault_pending_; }
+    const Fault& fault() const { return fault_; }
+    // Delivers fault(): ESR, DEAR, MAS as the kind wants; SRR0 = `pc` (address of the instruction,
+    // or the next one for sc); totals exact for the instructions before it.
+    void deliver_fault(uint64_t pc);
+    // Saves pc and MSR in the registers of the kind's class and goes to IVPR | IVORn.
+    void take_interrupt(Interrupt kind, uint64_t return_address);
+
+    // ---- Asynchronous interrupts ----
+    // From any thread: sets the line's level and kicks.
+    void set_line(Line line, bool level);
+    // From any thread: a doorbell message has come (critical or not).
+    void post_doorbell(bool critical);
+    // Brings timers and the PM up to date and takes the most urgent interrupt that is pending and
+    // enabled (priorities: e500mc manual 4.11). True if one was taken. When the external proxy is
+    // on (set_external_proxy) an external input is not taken but reported by external_wanted():
+    // the caller fetches the vector, calls set_epr and deliver_external.
+    bool deliver_pending_interrupt();
+    bool external_wanted() const { return external_wanted_; }
+    void set_external_proxy(bool on) { external_proxy_ = on; }
+    void deliver_external(uint32_t epr);
+    // Some interrupt is pending whatever MSR says of it: what ends `wait`.
+    bool interrupt_pending_unmasked();
+
+    // wait, or MSR[WE] with HID0 nap or doze: nothing executes until an interrupt.
+    bool halted() const { return halted_; }
+    void set_halted(bool halted) { halted_ = halted; }
+    // Reset asked for by DBCR0[RST] or the watchdog (TCR[WRC]); 0: none.
+    unsigned reset_request() const { return reset_request_; }
+
+    // ---- Deadlines ----
+    // Instructions the engine may execute before something must be looked at, at most `limit`:
+    // 1 while an MMIO answer waits to be used or debug events are armed, else up to the first
+    // timer or PM deadline.
+    uint64_t instructions_to_deadline(uint64_t limit);
+
+    // ---- MMIO ----
+    const MmioAccess* mmio_request() const { return mmio_waiting_ ? &mmio_request_ : nullptr; }
+    // The answer to mmio_request(): 8 bytes in memory order, of which `size` count (loads).
+    void complete_mmio(const uint8_t* data);
+    // An instruction completed (or was interrupted): answers kept for its re-execution are stale.
+    void instruction_finished();
+
+    // ---- Debug (DBCR0, IAC, DAC, single step) ----
+    // True while MSR[DE] and DBCR0 arm some event: the engine then executes one instruction at a
+    // time and calls debug_before and debug_after around it.
+    bool debug_armed() const { return debug_armed_; }
+    // IAC match at pc: true if a debug interrupt was taken instead of the instruction.
+    bool debug_before();
+    // The instruction completed: ICMP, BRT, IRPT, RET, DAC events. `taken` says it was a taken
+    // branch.
+    void debug_after(bool taken_branch);
+
+    // ---- Code pages ----
+    // The engine keeps code decoded from this physical page: stores to it go the slow way.
+    void protect_code_page(uint64_t physical);
+    // The engine registers here to hear of stores to pages with code, and icbi.
+    class CodeListener {
+      public:
+        virtual ~CodeListener() = default;
+        virtual void code_changed(uint64_t physical, uint64_t length) = 0;
+    };
+    void set_code_listener(CodeListener* listener) { code_listener_ = listener; }
+    // icbi at a physical address: drops what was decoded from the cache line, on every core.
+    void invalidate_code(uint64_t physical, uint64_t length);
+
+  private:
+    Config config_;
+    Mmu mmu_;
+    Timers timers_;
+    PerfMon perfmon_;
+    Fault fault_;
+    bool fault_pending_ = false;
+    bool halted_ = false;
+    bool debug_armed_ = false;
+    bool external_proxy_ = false;
+    bool external_wanted_ = false;
+    unsigned reset_request_ = 0;
+    bool mmio_waiting_ = false;
+    MmioAccess mmio_request_;
+    CodeListener* code_listener_ = nullptr;
+    // the implementation's own members follow
+};
+
+// ---- inline ----
+
+// The position of an effective address in CpuState::fast_tlb.
+inline unsigned fast_tlb_index(uint64_t ea) {
+    return static_cast<unsigned>(ea >> 12) & (kFastTlbEntries - 1);
+}
+
+template <typename T>
+inline T from_big_endian(T value) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    if constexpr (sizeof(T) == 2) return static_cast<T>(__builtin_bswap16(value));
+    if constexpr (sizeof(T) == 4) return static_cast<T>(__builtin_bswap32(value));
+    if constexpr (sizeof(T) == 8) return static_cast<T>(__builtin_bswap64(value));
+#endif
+    return value;
+}
+
+template <typename T>
+inline bool Core::load(uint64_t ea, T& value) {
+    const FastTlbEntry& entry = state.fast_tlb[fast_tlb_index(ea)];
+    // The last byte's page: an access that crosses into the next page does not match.
+    const uint64_t tag = ((ea + sizeof(T) - 1) & kPageMask) | state.data_context;
+    T raw;
+    if (entry.read_tag == tag) [[likely]] {
+        std::memcpy(&raw, reinterpret_cast<const void*>(static_cast<uintptr_t>(entry.addend + ea)),
+                    sizeof(T));
+    } else if (!load_bytes(ea, &raw, sizeof(T))) {
+        return false;
+    }
+    value = from_big_endian(raw);
+    return true;
+}
+
+template <typename T>
+inline bool Core::store(uint64_t ea, T value) {
+    const FastTlbEntry& entry = state.fast_tlb[fast_tlb_index(ea)];
+    const uint64_t tag = ((ea + sizeof(T) - 1) & kPageMask) | state.data_context;
+    const T raw = from_big_endian(value);
+    if (entry.write_tag == tag) [[likely]] {
+        std::memcpy(reinterpret_cast<void*>(static_cast<uintptr_t>(entry.addend + ea)), &raw,
+                    sizeof(T));
+        return true;
+    }
+    return store_bytes(ea, &raw, sizeof(T));
+}
+
+}  // namespace perfvisor::core

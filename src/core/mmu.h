@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The Book E MMU of the e500mc: TLB0 (4-way, 4 KiB pages), TLB1 (fully associative, 4 KiB to
+// 4 GiB), MAS registers and the TLB instructions (EREF chapter 6.5; e500mc core manual chapter 6).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "core/interrupts.h"
+#include "core/model.h"
+#include "core/state.h"
+
+namespace perfvisor::core {
+
+enum class Access : uint8_t { Load, Store, Fetch };
+
+// One TLB entry, in the layout of the MAS registers that write and read it.
+struct TlbEntry {
+    bool valid = false;
+    bool iprot = false;
+    uint8_t ts = 0;
+    uint32_t tid = 0;
+    uint64_t ea = 0;           // page-aligned effective address
+    uint64_t ra = 0;           // page-aligned real address
+    uint64_t size = 0;         // bytes, a power of 4 KiB by 4
+    uint32_t attributes = 0;   // MAS2: X0 X1 W I M G E as MAS2 has them
+    uint32_t permissions = 0;  // MAS3: U0-U3 UX SX UW SW UR SR as MAS3 has them
+    uint32_t mas8 = 0;         // E.HV: TGS, VF, TLPID
+};
+
+struct Translation {
+    uint64_t physical;     // address of the byte asked for
+    uint64_t page_size;    // of the TLB entry, bytes
+    uint64_t page_ea;      // start of the entry's page
+    uint32_t attributes;   // MAS2 bits
+    uint32_t permissions;  // MAS3 bits
+    uint32_t tid;          // 0: valid for every PID
+    bool from_tlb1;
+};
+
+// Told when translations end, so that what was derived from them (block caches, chains) ends too.
+class TranslationListener {
+  public:
+    virtual ~TranslationListener() = default;
+    // [ea, ea + size) may translate differently from now on, in any address context.
+    virtual void translations_changed(uint64_t ea, uint64_t size) = 0;
+    virtual void all_translations_changed() = 0;
+};
+
+class Mmu {
+  public:
+    struct Registers {
+        uint32_t mas0 = 0, mas1 = 0, mas3 = 0, mas4 = 0, mas5 = 0, mas6 = 0, mas7 = 0, mas8 = 0;
+        uint64_t mas2 = 0;
+        uint32_t pid = 0;
+        uint32_t eplc = 0, epsc = 0;  // external PID load and store contexts
+        uint32_t mmucsr0 = 0;
+    };
+
+    Mmu(const CoreModel& model, CpuState& state);
+
+    // Both TLBs empty, registers as after reset.
+    void reset();
+
+    // Looks EA up with explicit AS and PID, MSR[PR] as `user`, and checks permissions. Gives the
+    // translation, or the fault the access meets (TLB error, or DSI/ISI with its ESR bits).
+    // ESR[ST] and DEAR are set as for an access of this kind; nothing else changes, MAS
+    // included: Core::raise does the MAS updates of a TLB error when the fault is delivered.
+    struct Lookup {
+        std::optional<Translation> translation;
+        Fault fault;
+    };
+    Lookup translate(uint64_t ea, Access access, unsigned as, uint32_t pid, bool user) const;
+
+    // MAS0-MAS2 and MAS6 as hardware sets them on a data or instruction TLB error (EREF 6.5.8).
+    void set_mas_for_miss(uint64_t ea, unsigned as, uint32_t pid);
+
+    // The TLB instructions; they work on the MAS registers. False: illegal (e.g. reserved TLBSEL).
+    bool tlbwe();
+    bool tlbre();
+    void tlbsx(uint64_t ea);
+    void tlbivax(uint64_t ea);             // local part; Interconnect broadcasts
+    void tlbilx(unsigned t, uint64_t ea);  // T = 0 all, 1 by PID (MAS6), 3 by EA
+    void write_mmucsr0(uint32_t value);    // flash invalidates of TLB0 and TLB1
+    void write_pid(uint32_t value);
+
+    // MSR[IS], [DS] or [PR] changed: recomputes the address contexts of the state.
+    void update_contexts();
+
+    // TLB configuration registers, read only (TLBnCFG, TLBnPS, MMUCFG).
+    uint32_t tlbcfg(unsigned tlb) const;
+    uint32_t tlbps(unsigned tlb) const;
+    uint32_t mmucfg() const;
+
+    Registers& registers() { return registers_; }
+    const Registers& registers() const { return registers_; }
+
+    // Every entry of TLB `tlb` (0, 1), in ESEL/set order as KVM's software TLB array has them.
+    const TlbEntry& entry(unsigned tlb, unsigned index) const { return tlb_[tlb][index]; }
+    unsigned entries(unsigned tlb) const { return static_cast<unsigned>(tlb_[tlb].size()); }
+    // Writes an entry from outside (KVM_DIRTY_TLB, start-up mappings).
+    void set_entry(unsigned tlb, unsigned index, const TlbEntry& entry);
+
+    void set_listener(TranslationListener* listener) { listener_ = listener; }
+
+    // Drops the inline cache's entries of a physical page (it became code) or all of them.
+    void forget_physical_page(uint64_t physical);
+    void forget_all();
+
+  private:
+    const CoreModel& model_;
+    CpuState& state_;
+    Registers registers_;
+    std::vector<TlbEntry> tlb_[2];
+    TranslationListener* listener_ = nullptr;
+    // implementation's own members follow: PID slots, replacement pointers, TLB1 search order
+};
+
+}  // namespace perfvisor::core

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The seam between a core and whatever executes it. Nothing above knows which engine runs.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "core/core.h"
+
+namespace perfvisor::engine {
+
+enum class Stop : uint8_t {
+    Budget,     // exactly the instructions allowed were executed
+    Attention,  // CpuState::attention is not 0
+    Mmio,       // Core::mmio_request() waits for an answer; pc is at the instruction
+};
+
+class Engine {
+  public:
+    virtual ~Engine() = default;
+
+    // Executes at most `instructions` (1 or more) guest instructions from state.pc on. Synchronous
+    // exceptions are delivered inside and execution goes on in the handler. When it returns, pc,
+    // all registers and all totals are exact at an instruction boundary, and no more than
+    // `instructions` were completed. An instruction that ends in an interrupt other than sc or a
+    // trap is not completed and not counted; it still uses up one unit of the budget, so that an
+    // endless storm of faults comes back too.
+    virtual Stop run(uint64_t instructions) = 0;
+
+    // Drops everything decoded or translated (reset, restored memory).
+    virtual void flush() = 0;
+
+    virtual const char* name() const = 0;
+};
+
+enum class EngineKind : uint8_t { Interpreter, Translator };
+
+// The engine of this kind for the core; null where this host has none (translator off x86-64).
+std::unique_ptr<Engine> make_engine(EngineKind kind, core::Core& core);
+
+}  // namespace perfvisor::engine
