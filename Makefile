@@ -1,0 +1,53 @@
+# What people type. CMake with Ninja does the building; guest/build makes the guest software.
+#
+#   make          build/perfvisor
+#   make demo     install what is missing, build all, boot Linux, show perf stat in it
+#   make test     the same set-up, then all tests
+#   make bench    speed, as ratios against qemu-system-ppc
+#   make guest    build/guest/{vmlinux,rootfs.cpio.gz}
+#   make lint     clang-format and clang-tidy
+#   make sanitize the unit tests under the address and undefined-behaviour sanitizers
+
+BUILD ?= build
+SANITIZE_BUILD ?= build-sanitize
+JOBS ?= $(shell nproc)
+CMAKE_FLAGS ?=
+CTEST_FLAGS ?=
+
+all: packages perfvisor
+
+packages:
+	@scripts/install-packages
+
+$(BUILD)/build.ninja: | packages
+	@cmake -G Ninja -B $(BUILD) $(CMAKE_FLAGS) . >$(BUILD)-configure.log 2>&1 || \
+	    { cat $(BUILD)-configure.log; exit 1; }; mv $(BUILD)-configure.log $(BUILD)/configure.log
+
+perfvisor: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) -j $(JOBS)
+
+guest: packages
+	@guest/build $(BUILD)/guest
+
+demo: packages perfvisor guest
+	@scripts/demo $(BUILD)
+
+test: packages perfvisor guest sanitize
+	@ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure $(CTEST_FLAGS)
+
+sanitize: packages
+	@cmake -G Ninja -B $(SANITIZE_BUILD) -DPERFVISOR_SANITIZE=ON -DPERFVISOR_BENCH=OFF \
+	    $(CMAKE_FLAGS) . >/dev/null
+	@ninja -C $(SANITIZE_BUILD) -j $(JOBS)
+	@ctest --test-dir $(SANITIZE_BUILD) -j $(JOBS) --output-on-failure -LE guest $(CTEST_FLAGS)
+
+bench: packages perfvisor guest
+	@scripts/bench $(BUILD)
+
+lint: $(BUILD)/build.ninja
+	@scripts/lint $(BUILD) $(JOBS)
+
+clean:
+	rm -rf $(BUILD) $(SANITIZE_BUILD)
+
+.PHONY: all packages perfvisor guest demo test sanitize bench lint clean

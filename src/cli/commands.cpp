@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Parsing that all commands share: QEMU's single dashes, errors as one sentence.
+#include "cli/commands.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+
+namespace perfvisor::cli {
+namespace {
+
+// Whether `argument` (dashes included) is an option of the command that takes its value from the
+// next argument.
+bool takes_next_argument(const CLI::App& command, const std::string& argument) {
+    if (argument.size() < 2 || argument.find('=') != std::string::npos) return false;
+    const CLI::Option* option = command.get_option_no_throw(argument);
+    return option && option->get_items_expected_min() > 0;
+}
+
+int parse_and_run(std::vector<std::string> arguments) {
+    CLI::App app{"Runs Embedded Power (e500) guests whose performance monitor is real.",
+                 "perfvisor"};
+    app.set_version_flag("--version", "perfvisor 0.1.0");
+    app.require_subcommand(1);
+    Action action;
+    add_run_command(app, action);
+
+    if (!arguments.empty()) {
+        if (const CLI::App* command = app.get_subcommand_no_throw(arguments.front()))
+            arguments = with_two_dashes(*command, std::move(arguments));
+    }
+    std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back.
+    try {
+        app.parse(arguments);
+    } catch (const CLI::Success& success) {  // --help, --version
+        return app.exit(success);
+    } catch (const CLI::ParseError& error) {
+        fmt::print(stderr, "perfvisor: {}\n", error.what());
+        return 2;
+    }
+    return action();
+}
+
+}  // namespace
+
+std::vector<std::string> with_two_dashes(const CLI::App& command,
+                                         std::vector<std::string> arguments) {
+    for (size_t i = 0; i < arguments.size(); ++i) {
+        std::string& argument = arguments[i];
+        if (argument == "--") break;
+        const bool one_dash = argument.size() > 2 && argument[0] == '-' && argument[1] != '-';
+        if (one_dash) {
+            const std::string name = argument.substr(1, argument.find('=') - 1);
+            if (command.get_option_no_throw("--" + name)) argument.insert(0, "-");
+        }
+        if (takes_next_argument(command, argument)) ++i;
+    }
+    return arguments;
+}
+
+int run_perfvisor(std::vector<std::string> arguments) {
+    try {
+        return parse_and_run(std::move(arguments));
+    } catch (const std::exception& error) {  // out of memory and the like
+        std::fprintf(stderr, "perfvisor: %s\n", error.what());
+        return 1;
+    }
+}
+
+}  // namespace perfvisor::cli

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The trailer is RS (0x1e) "perfvisor-exit " token " " decimal status "\n".
+#include "vmm/exec_channel.h"
+
+#include <charconv>
+#include <utility>
+
+namespace perfvisor::vmm {
+namespace {
+
+constexpr char kRecordSeparator = 0x1e;
+constexpr size_t kMaxStatusDigits = 3;
+
+uint64_t fnv1a(std::string_view text, uint64_t hash) {
+    for (const char c : text) {
+        hash ^= static_cast<uint8_t>(c);
+        hash *= 0x100000001b3;
+    }
+    return hash;
+}
+
+std::vector<uint8_t> bytes_of(const std::string& text) {
+    return {text.begin(), text.end()};
+}
+
+}  // namespace
+
+ExecChannel::ExecChannel(std::string command, Output output)
+    : command_(std::move(command)), output_(std::move(output)) {
+    token_ = fmt::format("{:016x}{:016x}", fnv1a(command_, 0xcbf29ce484222325),
+                         fnv1a(command_, 0x9e3779b97f4a7c15));
+}
+
+std::vector<machine::InitramfsFile> ExecChannel::initramfs_files() const {
+    return {{"perfvisor/command", bytes_of(command_)}, {"perfvisor/token", bytes_of(token_)}};
+}
+
+void ExecChannel::receive(std::span<const uint8_t> bytes) {
+    while (!bytes.empty()) {
+        if (pending_.empty()) {
+            size_t plain = 0;
+            while (plain < bytes.size() && bytes[plain] != kRecordSeparator)
+                ++plain;
+            if (plain) output_(bytes.first(plain));
+            bytes = bytes.subspan(plain);
+            if (bytes.empty()) return;
+        }
+        pending_.push_back(static_cast<char>(bytes.front()));
+        bytes = bytes.subspan(1);
+        match_trailer();
+    }
+}
+
+// Either pending_ is still a prefix of a trailer, or it is one, or its first byte is output.
+void ExecChannel::match_trailer() {
+    const std::string head = kRecordSeparator + ("perfvisor-exit " + token_ + " ");
+    bool possible;
+    if (pending_.size() <= head.size()) {
+        possible = head.starts_with(pending_);
+    } else {
+        const std::string_view digits = std::string_view(pending_).substr(head.size());
+        if (digits.back() == '\n') {
+            int status = 0;
+            const auto [end, error] =
+                std::from_chars(digits.data(), digits.data() + digits.size() - 1, status);
+            if (error == std::errc() && *end == '\n' && status >= 0 && status <= 255) {
+                status_ = status;
+                pending_.clear();
+                return;
+            }
+            possible = false;
+        } else {
+            possible = digits.size() <= kMaxStatusDigits &&
+                       digits.find_first_not_of("0123456789") == std::string_view::npos;
+        }
+    }
+    if (possible) return;
+    const std::string rejected = std::exchange(pending_, {});
+    const auto* raw = reinterpret_cast<const uint8_t*>(rejected.data());
+    output_({raw, 1});
+    receive({raw + 1, rejected.size() - 1});
+}
+
+void ExecChannel::finish() {
+    if (pending_.empty()) return;
+    output_({reinterpret_cast<const uint8_t*>(pending_.data()), pending_.size()});
+    pending_.clear();
+}
+
+}  // namespace perfvisor::vmm

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Building a boot, and the KVM_RUN loop.
+#include "vmm/guest.h"
+
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <utility>
+
+namespace perfvisor::vmm {
+namespace {
+
+// TLB geometry of the e500mc for KVM_CONFIG_TLB.
+constexpr uint32_t kTlb0Entries = 512, kTlb0Ways = 4, kTlb1Entries = 64;
+
+uint64_t host_nanoseconds() {
+    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                     std::chrono::steady_clock::now().time_since_epoch())
+                                     .count());
+}
+
+// MAS1[TSIZE] counts powers of two of 1 KiB.
+uint32_t tsize_of(uint64_t bytes) {
+    uint32_t tsize = 0;
+    while ((uint64_t{1024} << tsize) < bytes)
+        ++tsize;
+    return tsize;
+}
+
+// One TLB1 entry in the layout of the MAS registers: valid, supervisor and user RWX, M.
+kvm_book3e_206_tlb_entry tlb_entry(const machine::InitialMapping& mapping) {
+    constexpr uint32_t kValid = 0x80000000, kCoherent = 0x4, kAllPermissions = 0x3f;
+    kvm_book3e_206_tlb_entry entry = {};
+    entry.mas1 = kValid | tsize_of(mapping.size) << 7;
+    entry.mas2 = mapping.effective | kCoherent;
+    entry.mas7_3 = mapping.physical | kAllPermissions;
+    return entry;
+}
+
+}  // namespace
+
+Guest::Guest(const RunOptions& options, Io io)
+    : options_(options),
+      io_(std::move(io)),
+      ended_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)) {}
+
+Guest::~Guest() {
+    stop();
+}
+
+Result<std::unique_ptr<Guest>> Guest::boot(kvm::System& system, const RunOptions& options,
+                                           std::span<uint8_t> ram, const machine::BootFiles& files,
+                                           Io io, const std::function<std::string()>& busy) {
+    std::unique_ptr<Guest> guest(new Guest(options, std::move(io)));
+    if (auto built = guest->build(system, ram, files, busy); !built)
+        return tl::unexpected(built.error());
+    return guest;
+}
+
+Result<void> Guest::build(kvm::System& system, std::span<uint8_t> ram,
+                          const machine::BootFiles& files,
+                          const std::function<std::string()>& busy) {
+    if (!ended_ || !timer_) return fail("cannot create event descriptors: too many open files");
+    auto vm = system.create_vm();
+    if (!vm) return tl::unexpected(vm.error());
+    vm_ = std::move(*vm);
+    if (auto set = kvm::set_user_memory_region(*vm_, 0, 0, ram.data(), ram.size()); !set)
+        return set;
+    if (auto reserved = reserve_perfmon(busy); !reserved) return reserved;
+    if (auto created = create_vcpus(); !created) return created;
+    if (auto created = create_machine(); !created) return created;
+
+    machine::DeviceTreeConfig tree;
+    tree.cpus = options_.cpus;
+    tree.perfmon = has_perfmon_;
+    tree.command_line = options_.append;
+    auto image = machine::load_boot_image(files, tree, machine::GuestMemory(ram));
+    if (!image) return tl::unexpected(image.error());
+    cpus_[0].start = image->start;
+    return {};
+}
+
+// Once per guest, before it first runs (docs/reservation.md).
+Result<void> Guest::reserve_perfmon(const std::function<std::string()>& busy) {
+    if (options_.reserve_perfmon == ReservePerfmon::No) return {};
+    const auto outcome = kvm::reserve_perfmon(*vm_);
+    std::string why;
+    if (!outcome) {
+        why = outcome.error().message;
+    } else {
+        switch (*outcome) {
+            case kvm::PerfmonReservation::Reserved:
+                has_perfmon_ = true;
+                return {};
+            case kvm::PerfmonReservation::Busy:
+                why = "it is held by " + busy();
+                break;
+            case kvm::PerfmonReservation::NoDevice:
+                why = fmt::format("CPU {} has none", options_.cpu);
+                break;
+            case kvm::PerfmonReservation::Unsupported:
+                why = "this KVM has no perfmon reservation";
+                break;
+        }
+    }
+    if (options_.reserve_perfmon == ReservePerfmon::Required)
+        return fail("--reserve-perfmon=required: the performance monitor is not to be had: {}",
+                    why);
+    io_.warn(
+        fmt::format("--reserve-perfmon: the guest starts without a performance monitor: {}", why));
+    return {};
+}
+
+Result<void> Guest::create_vcpus() {
+    cpus_.resize(options_.cpus);
+    for (unsigned id = 0; id < options_.cpus; ++id) {
+        auto vcpu = vm_->create_vcpu(id);
+        if (!vcpu) return tl::unexpected(vcpu.error());
+        Cpu& cpu = cpus_[id];
+        cpu.vcpu = std::move(*vcpu);
+        cpu.tlb.resize(kTlb0Entries + kTlb1Entries);
+        if (auto set = kvm::config_tlb(*cpu.vcpu, cpu.tlb, kTlb0Entries, kTlb0Ways, kTlb1Entries);
+            !set)
+            return set;
+        if (auto set = kvm::enable_watchdog(*cpu.vcpu); !set) return set;
+    }
+    return {};
+}
+
+Result<void> Guest::create_machine() {
+    machine::MachineHooks hooks;
+    hooks.set_external = [this](unsigned cpu, bool level) {
+        if (auto set = kvm::set_external_interrupt(*cpus_[cpu].vcpu, level); !set)
+            leave_with({GuestEnd::Reason::Failed, set.error().message});
+    };
+    hooks.set_external_proxy = [this](bool enabled) {
+        if (!enabled) return;  // KVM has no way back; the guest's kernel has none either.
+        for (Cpu& cpu : cpus_)
+            if (auto set = kvm::enable_external_proxy(*cpu.vcpu); !set)
+                leave_with({GuestEnd::Reason::Failed, set.error().message});
+    };
+    hooks.start_secondary = [this](const machine::CpuStart& start) {
+        const std::lock_guard lock(mutex_);
+        cpus_[start.cpu].start = start;
+        changed_.notify_all();
+    };
+    hooks.request_reset = [this] { leave_with({GuestEnd::Reason::Reset, {}}); };
+    hooks.request_power_off = [this] { leave_with({GuestEnd::Reason::PowerOff, {}}); };
+    hooks.serial_output = io_.serial_output;
+    hooks.serial_input_ready[0] = io_.console_ready;
+    // Under the virtual clock nothing may follow the host's time.
+    if (options_.clock == kvm::SoftClock::Host) {
+        hooks.clock = host_nanoseconds;
+        hooks.wall_clock = [] { return static_cast<int64_t>(std::time(nullptr)); };
+        hooks.set_deadline = [this](std::optional<uint64_t> when) { set_deadline(when); };
+    }
+    hooks.first_unmapped_access = [this](const devices::MmioBus::Unmapped& access) {
+        io_.warn(fmt::format("the guest {} {} bytes at {:#x}, where nothing is",
+                             access.is_write ? "wrote" : "read", access.size, access.address));
+    };
+    machine::MachineConfig config;
+    config.cpus = options_.cpus;
+    auto created = machine::Ppce500::create(config, std::move(hooks));
+    if (!created) return tl::unexpected(created.error());
+    machine_ = std::move(*created);
+    return {};
+}
+
+void Guest::start() {
+    for (unsigned id = 0; id < cpus_.size(); ++id)
+        cpus_[id].thread = std::thread([this, id] { run_thread(id); });
+}
+
+void Guest::stop() {
+    {
+        const std::lock_guard lock(mutex_);
+        stopping_ = true;
+        changed_.notify_all();
+    }
+    for (Cpu& cpu : cpus_) {
+        if (!cpu.thread.joinable()) continue;
+        cpu.vcpu->kick();
+        cpu.thread.join();
+    }
+}
+
+std::optional<GuestEnd> Guest::end() const {
+    const std::lock_guard lock(mutex_);
+    return end_;
+}
+
+// May be called with a device's lock held, on any thread. The first end counts.
+void Guest::leave_with(GuestEnd end) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (!end_) end_ = std::move(end);
+        stopping_ = true;
+        changed_.notify_all();
+    }
+    for (Cpu& cpu : cpus_)
+        if (cpu.vcpu) cpu.vcpu->kick();
+    eventfd_write(ended_.get(), 1);
+}
+
+size_t Guest::send_to_console(std::span<const uint8_t> bytes) {
+    return machine_->send_to_serial(0, bytes);
+}
+
+void Guest::run_timers() {
+    uint64_t expirations = 0;
+    if (read(timer_.get(), &expirations, sizeof expirations) > 0) machine_->run_timers();
+}
+
+void Guest::set_deadline(std::optional<uint64_t> nanoseconds) {
+    constexpr uint64_t kSecond = 1'000'000'000;
+    itimerspec when = {};
+    if (nanoseconds) {
+        // All zero would disarm the timer.
+        const uint64_t at = std::max<uint64_t>(*nanoseconds, 1);
+        when.it_value.tv_sec = static_cast<time_t>(at / kSecond);
+        when.it_value.tv_nsec = static_cast<long>(at % kSecond);
+    }
+    timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &when, nullptr);
+}
+
+// A vCPU's thread: waits to be started (secondaries: by the spin table), then runs.
+void Guest::run_thread(unsigned id) {
+    Cpu& cpu = cpus_[id];
+    {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [&] { return stopping_ || cpu.start; });
+        if (stopping_) return;
+    }
+    if (auto entered = enter_start_state(cpu); !entered)
+        return leave_with({GuestEnd::Reason::Failed, entered.error().message});
+    run_vcpu(id);
+}
+
+Result<void> Guest::enter_start_state(Cpu& cpu) {
+    const machine::CpuStart& start = *cpu.start;
+    cpu.tlb[kTlb0Entries + start.mapping.tlb1_entry] = tlb_entry(start.mapping);
+    if (auto told = kvm::dirty_tlb(*cpu.vcpu, cpu.tlb.size()); !told) return told;
+    kvm_regs regs = {};
+    regs.pc = start.pc;
+    std::copy(start.gpr.begin(), start.gpr.end(), regs.gpr);
+    return kvm::set_regs(*cpu.vcpu, regs);
+}
+
+void Guest::run_vcpu(unsigned id) {
+    kvm::Vcpu& vcpu = *cpus_[id].vcpu;
+    kvm_run& run = *vcpu.run();
+    for (;;) {
+        {
+            const std::lock_guard lock(mutex_);
+            if (stopping_) return;
+        }
+        const auto result = kvm::run(vcpu);
+        if (!result) return leave_with({GuestEnd::Reason::Failed, result.error().message});
+        if (result->interrupted) {
+            run.immediate_exit = 0;
+            continue;
+        }
+        switch (result->exit_reason) {
+            case KVM_EXIT_MMIO: {
+                const std::span<uint8_t> data(run.mmio.data,
+                                              std::min<size_t>(run.mmio.len, sizeof run.mmio.data));
+                if (run.mmio.is_write)
+                    machine_->bus().write_bytes(run.mmio.phys_addr, data, id);
+                else
+                    machine_->bus().read_bytes(run.mmio.phys_addr, data, id);
+                break;
+            }
+            case KVM_EXIT_EPR:
+                run.epr.epr = machine_->acknowledge(id);
+                break;
+            case KVM_EXIT_WATCHDOG:
+                return leave_with({GuestEnd::Reason::Reset, {}});
+            case KVM_EXIT_SYSTEM_EVENT:
+                if (run.system_event.type == KVM_SYSTEM_EVENT_SHUTDOWN)
+                    return leave_with({GuestEnd::Reason::PowerOff, {}});
+                if (run.system_event.type == KVM_SYSTEM_EVENT_RESET)
+                    return leave_with({GuestEnd::Reason::Reset, {}});
+                return leave_with({GuestEnd::Reason::Stuck, "the guest reported a crash"});
+            case KVM_EXIT_SHUTDOWN:
+                return leave_with(
+                    {GuestEnd::Reason::Stuck,
+                     fmt::format("CPU {} stopped in a machine check it could not take", id)});
+            case KVM_EXIT_HLT:
+                return leave_with({GuestEnd::Reason::Stuck,
+                                   fmt::format("CPU {} waits for an event that cannot come", id)});
+            default:
+                return leave_with({GuestEnd::Reason::Failed,
+                                   fmt::format("KVM_RUN ended for reason {}, which is not handled",
+                                               result->exit_reason)});
+        }
+    }
+}
+
+}  // namespace perfvisor::vmm

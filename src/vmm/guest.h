@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One boot of a guest: VM, vCPUs, board and images, from reset to its end. A guest that resets is
+// a new object, so that nothing of the old boot is left, the reservation included.
+#pragma once
+
+#include <array>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "kvm/api.h"
+#include "machine/ppce500.h"
+#include "vmm/run_options.h"
+
+namespace perfvisor::vmm {
+
+// How a boot ended.
+struct GuestEnd {
+    enum class Reason : uint8_t {
+        PowerOff,
+        Reset,
+        Stuck,   // it can go no further; `message` says why
+        Failed,  // perfvisor or KVM could not go on; `message` says why
+    };
+    Reason reason = Reason::PowerOff;
+    std::string message;
+};
+
+class Guest {
+  public:
+    struct Io {
+        // Bytes from the serial ports; called on vCPU threads, one at a time for each port.
+        std::array<std::function<void(std::span<const uint8_t>)>, 2> serial_output;
+        // Serial port 0 has room for input again; called on vCPU threads.
+        std::function<void()> console_ready;
+        // A sentence for the user.
+        std::function<void(const std::string&)> warn;
+    };
+
+    // Creates VM and vCPUs, reserves the performance monitor as the options say, and loads the
+    // images into `ram` (guest physical 0 up; it must outlive the guest). `busy` names who holds
+    // the performance monitor. Nothing executes yet.
+    static Result<std::unique_ptr<Guest>> boot(kvm::System& system, const RunOptions& options,
+                                               std::span<uint8_t> ram,
+                                               const machine::BootFiles& files, Io io,
+                                               const std::function<std::string()>& busy);
+    // Stops all vCPUs.
+    ~Guest();
+    Guest(const Guest&) = delete;
+    Guest& operator=(const Guest&) = delete;
+
+    // Starts the vCPU threads.
+    void start();
+
+    // Readable once the guest has ended.
+    int end_descriptor() const { return ended_.get(); }
+    std::optional<GuestEnd> end() const;
+
+    // Brings every vCPU out of the guest and waits for its thread; the guest is not run again.
+    void stop();
+
+    // Console input; gives how many bytes were taken.
+    size_t send_to_console(std::span<const uint8_t> bytes);
+
+    // Lets the board's timers expire; call when timer_descriptor() is readable.
+    void run_timers();
+    int timer_descriptor() const { return timer_.get(); }
+
+    bool has_perfmon() const { return has_perfmon_; }
+
+  private:
+    struct Cpu {
+        std::unique_ptr<kvm::Vcpu> vcpu;
+        std::vector<kvm_book3e_206_tlb_entry> tlb;  // shared with KVM (KVM_CONFIG_TLB)
+        std::optional<machine::CpuStart> start;     // where it starts, once that is known
+        std::thread thread;
+    };
+
+    Guest(const RunOptions& options, Io io);
+    Result<void> build(kvm::System& system, std::span<uint8_t> ram, const machine::BootFiles& files,
+                       const std::function<std::string()>& busy);
+    Result<void> reserve_perfmon(const std::function<std::string()>& busy);
+    Result<void> create_vcpus();
+    Result<void> create_machine();
+
+    void run_thread(unsigned cpu);
+    Result<void> enter_start_state(Cpu& cpu);
+    void run_vcpu(unsigned cpu);
+    void leave_with(GuestEnd end);
+    void set_deadline(std::optional<uint64_t> nanoseconds);
+
+    const RunOptions& options_;
+    Io io_;
+    UniqueFd ended_;
+    UniqueFd timer_;
+    std::unique_ptr<kvm::Vm> vm_;
+    std::vector<Cpu> cpus_;
+    std::unique_ptr<machine::Ppce500> machine_;
+    bool has_perfmon_ = false;
+
+    mutable std::mutex mutex_;  // guards end_, stopping_ and Cpu::start
+    std::condition_variable changed_;
+    std::optional<GuestEnd> end_;
+    bool stopping_ = false;
+};
+
+}  // namespace perfvisor::vmm

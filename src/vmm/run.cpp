@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// From options to exit: KVM, memory, terminal, one Guest per boot, and the loop that waits for the
+// terminal, the guest's end and signals.
+#include "vmm/run.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <deque>
+#include <system_error>
+
+#include "host/pmc_hardware.h"
+#include "kvm/linux/linux.h"
+#include "kvm/soft/soft.h"
+#include "vmm/exec_channel.h"
+#include "vmm/guest.h"
+#include "vmm/output.h"
+#include "vmm/terminal.h"
+
+namespace perfvisor::vmm {
+namespace {
+
+// How long an unfinished line may wait before it is shown.
+constexpr int kFlushMilliseconds = 5;
+
+std::string errno_text() {
+    return std::generic_category().message(errno);
+}
+
+// Guest RAM: zero pages that cost nothing until the guest touches them.
+class Ram {
+  public:
+    static Result<Ram> allocate(uint64_t bytes) {
+        if (bytes > SIZE_MAX)
+            return fail("-m: {} bytes of RAM do not fit into this host's address space", bytes);
+        void* start = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (start == MAP_FAILED)
+            return fail("-m: {} bytes of RAM are not to be had from this host: {}", bytes,
+                        errno_text());
+        return Ram(static_cast<uint8_t*>(start), static_cast<size_t>(bytes));
+    }
+    Ram(Ram&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+    Ram& operator=(Ram&&) = delete;
+    Ram(const Ram&) = delete;
+    ~Ram() {
+        if (!bytes_.empty()) munmap(bytes_.data(), bytes_.size());
+    }
+    std::span<uint8_t> bytes() const { return bytes_; }
+
+  private:
+    Ram(uint8_t* start, size_t size) : bytes_(start, size) {}
+    std::span<uint8_t> bytes_;
+};
+
+// Keeps the sentence behind the last refusal, which an errno through KVM cannot carry.
+class ExplainingPmc final : public host::PmcHardware {
+  public:
+    explicit ExplainingPmc(host::PmcHardware& hardware) : hardware_(hardware) {}
+    tl::expected<void, host::ReserveError> reserve(host::PmcHandler handler) override {
+        auto outcome = hardware_.reserve(std::move(handler));
+        refusal_ = outcome ? std::string() : outcome.error().error.message;
+        return outcome;
+    }
+    void release() override { hardware_.release(); }
+    [[nodiscard]] bool reserved() const override { return hardware_.reserved(); }
+    void interrupt() override { hardware_.interrupt(); }
+    const std::string& refusal() const { return refusal_; }
+
+  private:
+    host::PmcHardware& hardware_;
+    std::string refusal_;
+};
+
+// Signals as events of the poll loop instead of interruptions anywhere.
+class Signals {
+  public:
+    Signals() {
+        sigemptyset(&wanted_);
+        for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGCONT})
+            sigaddset(&wanted_, number);
+        sigprocmask(SIG_BLOCK, &wanted_, &before_);
+        std::signal(SIGPIPE, SIG_IGN);
+        descriptor_ = UniqueFd(signalfd(-1, &wanted_, SFD_CLOEXEC | SFD_NONBLOCK));
+    }
+    ~Signals() { sigprocmask(SIG_SETMASK, &before_, nullptr); }
+    Signals(const Signals&) = delete;
+    Signals& operator=(const Signals&) = delete;
+
+    int descriptor() const { return descriptor_.get(); }
+    // The next signal's number; 0 when there is none.
+    int next() const {
+        signalfd_siginfo info;
+        return read(descriptor_.get(), &info, sizeof info) == sizeof info
+                   ? static_cast<int>(info.ssi_signo)
+                   : 0;
+    }
+
+  private:
+    sigset_t wanted_, before_;
+    UniqueFd descriptor_;
+};
+
+class Session {
+  public:
+    explicit Session(const RunOptions& options) : options_(options) {}
+
+    Result<int> run();
+
+  private:
+    Result<void> open_outputs();
+    Result<void> open_kvm();
+    Result<std::unique_ptr<Guest>> boot(Ram& ram);
+    // Runs the guest until it ends, gives nothing, or until the user or a signal ends the session,
+    // gives the exit status.
+    std::optional<int> wait_for_end();
+    Result<int> exit_status(const GuestEnd& end);
+
+    std::optional<int> read_typed();
+    void send_typed();
+    void warn(const std::string& sentence) {
+        fmt::print(stderr, "perfvisor: warning: {}\n", sentence);
+    }
+
+    const RunOptions& options_;
+    Signals signals_;
+    std::optional<host::PerfmonRegistry> registry_;
+    std::optional<host::RegistryPmcHardware> hardware_;
+    std::optional<ExplainingPmc> pmc_;
+    std::unique_ptr<kvm::System> system_;
+    UniqueFd console_log_;
+    std::optional<Output> console_;
+    std::optional<Output> command_output_;
+    std::optional<ExecChannel> channel_;
+    std::unique_ptr<Guest> guest_;
+    UniqueFd room_{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};  // readable: console input has room
+    EscapeFilter escapes_;
+    bool terminal_ = isatty(STDIN_FILENO) != 0;
+    bool input_open_ = true;
+    std::deque<uint8_t> typed_;  // not yet taken by the guest
+};
+
+Result<int> Session::run() {
+    if (auto opened = open_outputs(); !opened) return tl::unexpected(opened.error());
+    if (auto opened = open_kvm(); !opened) return tl::unexpected(opened.error());
+    auto ram = Ram::allocate(options_.memory_bytes);
+    if (!ram) return tl::unexpected(ram.error());
+
+    std::optional<RawTerminal> raw;
+    for (;;) {
+        auto guest = boot(*ram);
+        if (!guest) return tl::unexpected(guest.error());
+        guest_ = std::move(*guest);
+        if (!raw && !options_.exec) raw.emplace(STDIN_FILENO);
+        guest_->start();
+        const std::optional<int> status = wait_for_end();
+        guest_->stop();
+        console_->flush();
+        if (status) return *status;
+        const GuestEnd end = *guest_->end();
+        // The boot goes, its reservation with it; the next one reserves afresh.
+        guest_.reset();
+        if (end.reason != GuestEnd::Reason::Reset || options_.no_reboot || options_.exec) {
+            raw.reset();
+            return exit_status(end);
+        }
+    }
+}
+
+Result<void> Session::open_outputs() {
+    int console = options_.exec ? STDERR_FILENO : STDOUT_FILENO;
+    if (options_.console_log) {
+        console_log_ = UniqueFd(
+            open(options_.console_log->c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+        if (!console_log_)
+            return fail("--console-log: {} cannot be written: {}", options_.console_log->string(),
+                        errno_text());
+        console = console_log_.get();
+    }
+    console_.emplace(console);
+    if (options_.exec) {
+        command_output_.emplace(STDOUT_FILENO);
+        channel_.emplace(*options_.exec,
+                         [this](std::span<const uint8_t> bytes) { command_output_->write(bytes); });
+    }
+    return {};
+}
+
+Result<void> Session::open_kvm() {
+    if (options_.accelerator == Accelerator::Kvm) {
+        auto system = kvm::open_linux_kvm();
+        if (!system) return tl::unexpected(system.error());
+        system_ = std::move(*system);
+        return kvm::check_required_extensions(*system_);
+    }
+    kvm::SoftOptions soft;
+    soft.engine = options_.engine;
+    soft.clock = options_.clock;
+    soft.cpu_model = options_.cpu;
+    soft.guest_name = options_.name;
+    if (options_.reserve_perfmon != ReservePerfmon::No) {
+        auto registry = host::PerfmonRegistry::open();
+        if (!registry) return tl::unexpected(registry.error());
+        registry_ = std::move(*registry);
+        host::HolderInfo owner;
+        owner.name = options_.name;
+        hardware_.emplace(*registry_, owner);
+        pmc_.emplace(*hardware_);
+        soft.pmc = &*pmc_;
+    }
+    auto system = kvm::make_soft_kvm(soft);
+    if (!system) return tl::unexpected(system.error());
+    system_ = std::move(*system);
+    return {};
+}
+
+Result<std::unique_ptr<Guest>> Session::boot(Ram& ram) {
+    machine::BootFiles files;
+    files.kernel = options_.kernel;
+    files.initrd = options_.initrd;
+    files.dtb = options_.dtb;
+    Guest::Io io;
+    io.serial_output[0] = [this](std::span<const uint8_t> bytes) { console_->write(bytes); };
+    if (channel_) {
+        files.extra_files = channel_->initramfs_files();
+        io.serial_output[1] = [this](std::span<const uint8_t> bytes) { channel_->receive(bytes); };
+    }
+    io.console_ready = [this] { eventfd_write(room_.get(), 1); };
+    io.warn = [this](const std::string& sentence) { warn(sentence); };
+    const auto busy = [this] {
+        return pmc_ ? pmc_->refusal()
+                    : std::string("a user of the performance monitor on the host");
+    };
+    return Guest::boot(*system_, options_, ram.bytes(), files, std::move(io), busy);
+}
+
+std::optional<int> Session::wait_for_end() {
+    enum { kEnd, kSignal, kTyped, kRoom, kTimer, kConsole, kCommand, kCount };
+    std::array<pollfd, kCount> events = {};
+    const auto watch = [&](unsigned n, int descriptor) { events[n] = {descriptor, POLLIN, 0}; };
+    watch(kEnd, guest_->end_descriptor());
+    watch(kSignal, signals_.descriptor());
+    watch(kRoom, room_.get());
+    watch(kTimer, guest_->timer_descriptor());
+    for (;;) {
+        // The terminal is read only while the guest keeps up.
+        const bool read_more = input_open_ && typed_.empty() && !options_.exec;
+        watch(kTyped, read_more ? STDIN_FILENO : -1);
+        watch(kConsole, console_->pending());
+        watch(kCommand, command_output_ ? command_output_->pending() : -1);
+        if (poll(events.data(), events.size(), -1) < 0) continue;
+
+        if (events[kConsole].revents || events[kCommand].revents) {
+            poll(&events[kEnd], 1, kFlushMilliseconds);
+            console_->flush();
+            if (command_output_) command_output_->flush();
+        }
+        if (events[kEnd].revents) return std::nullopt;
+        if (events[kTimer].revents) guest_->run_timers();
+        if (events[kRoom].revents) {
+            eventfd_t count = 0;
+            eventfd_read(room_.get(), &count);
+            send_typed();
+        }
+        if (events[kTyped].revents)
+            if (const auto status = read_typed()) return status;
+        if (events[kSignal].revents) {
+            while (const int number = signals_.next())
+                if (number != SIGCONT) return 128 + number;
+        }
+    }
+}
+
+std::optional<int> Session::read_typed() {
+    std::array<uint8_t, 4096> buffer;
+    const ssize_t n = read(STDIN_FILENO, buffer.data(), buffer.size());
+    if (n <= 0) {
+        if (n == 0 || (errno != EINTR && errno != EAGAIN)) input_open_ = false;
+        return std::nullopt;
+    }
+    std::span<const uint8_t> bytes(buffer.data(), static_cast<size_t>(n));
+    EscapeFilter::Result filtered;
+    if (terminal_) {
+        filtered = escapes_.filter(bytes);
+        bytes = filtered.bytes;
+    }
+    typed_.insert(typed_.end(), bytes.begin(), bytes.end());
+    send_typed();
+    if (filtered.help) fmt::print(stderr, "\r\nCtrl-A X: leave   Ctrl-A Ctrl-A: send Ctrl-A\r\n");
+    return filtered.leave ? std::optional<int>(0) : std::nullopt;
+}
+
+void Session::send_typed() {
+    while (!typed_.empty()) {
+        std::array<uint8_t, 256> chunk;
+        const size_t n = std::min(chunk.size(), typed_.size());
+        std::copy_n(typed_.begin(), n, chunk.begin());
+        const size_t taken = guest_->send_to_console({chunk.data(), n});
+        typed_.erase(typed_.begin(), typed_.begin() + static_cast<std::ptrdiff_t>(taken));
+        if (taken < n) return;
+    }
+}
+
+Result<int> Session::exit_status(const GuestEnd& end) {
+    if (channel_) channel_->finish();
+    if (command_output_) command_output_->flush();
+    switch (end.reason) {
+        case GuestEnd::Reason::Stuck:
+            return fail("the guest can go no further: {}", end.message);
+        case GuestEnd::Reason::Failed:
+            return fail("{}", end.message);
+        case GuestEnd::Reason::PowerOff:
+        case GuestEnd::Reason::Reset:
+            break;
+    }
+    if (!channel_) return 0;
+    if (channel_->status()) return *channel_->status();
+    return fail("--exec: the guest {} before the command had ended",
+                end.reason == GuestEnd::Reason::Reset ? "reset" : "powered off");
+}
+
+}  // namespace
+
+Result<int> run_guest(const RunOptions& options) {
+    return Session(options).run();
+}
+
+}  // namespace perfvisor::vmm

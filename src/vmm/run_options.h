@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What a user may say about a guest to be run, already parsed and checked.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "kvm/soft/soft.h"
+#include "machine/guest_memory.h"
+
+namespace perfvisor::vmm {
+
+enum class ReservePerfmon : uint8_t { No, IfPossible, Required };
+enum class Accelerator : uint8_t { Soft, Kvm };
+
+struct RunOptions {
+    std::string name;  // of the guest, for `perfvisor stat` and warnings; default "guest-PID"
+    std::string machine = "ppce500";
+    std::string cpu = "e500mc";
+    unsigned cpus = 1;
+    uint64_t memory_bytes = 128 * machine::kMiB;  // QEMU's default
+    std::filesystem::path kernel;
+    std::optional<std::filesystem::path> initrd;
+    std::optional<std::filesystem::path> dtb;
+    std::optional<std::string> append;
+    bool no_reboot = false;
+
+    ReservePerfmon reserve_perfmon = ReservePerfmon::No;
+    kvm::SoftClock clock = kvm::SoftClock::Host;
+    kvm::SoftEngine engine = kvm::SoftEngine::Interpreter;
+    Accelerator accelerator = Accelerator::Soft;
+
+    // --exec: run this in the guest, its output on stdout, and exit with its status.
+    std::optional<std::string> exec;
+    // Where the guest's console goes instead of stdout (stderr with --exec).
+    std::optional<std::filesystem::path> console_log;
+};
+
+}  // namespace perfvisor::vmm

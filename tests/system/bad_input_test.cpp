@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Bad input at the command line: one sentence on stderr that names the culprit, nothing on stdout,
+// exit status 1, or 2 for wrong usage. (Each loader's sentences have tests in tests/machine.)
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "subprocess.h"
+
+namespace perfvisor::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+class BadInput : public testing::Test {
+  protected:
+    void SetUp() override {
+        std::string name = (fs::temp_directory_path() / "perfvisor-bad-XXXXXX").string();
+        ASSERT_NE(mkdtemp(name.data()), nullptr);
+        directory = name;
+        // A raw image that powers nothing off: `b .`
+        kernel = write("kernel.bin", std::string("\x48\0\0\0", 4));
+    }
+    void TearDown() override { fs::remove_all(directory); }
+
+    std::string write(const std::string& name, const std::string& content) const {
+        const fs::path path = directory / name;
+        std::ofstream(path, std::ios::binary) << content;
+        return path.string();
+    }
+
+    // Runs and expects one sentence that has all of `words` in it.
+    static void expect_refused(const std::vector<std::string>& arguments, int status,
+                               const std::vector<std::string>& words) {
+        const Finished result = perfvisor(arguments);
+        EXPECT_EQ(result.status, status);
+        EXPECT_EQ(result.out, "");
+        EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+        EXPECT_TRUE(result.err.starts_with("perfvisor: ")) << result.err;
+        for (const std::string& word : words)
+            EXPECT_NE(result.err.find(word), std::string::npos) << word << " in: " << result.err;
+    }
+    void expect_run_refused(std::vector<std::string> options,
+                            const std::vector<std::string>& words) const {
+        options.insert(options.begin(), {"run", "-kernel", kernel});
+        expect_refused(options, 1, words);
+    }
+
+    fs::path directory;
+    std::string kernel;
+};
+
+TEST_F(BadInput, NoCommandIsWrongUsage) {
+    expect_refused({}, 2, {"subcommand"});
+}
+
+TEST_F(BadInput, AnUnknownCommandIsWrongUsage) {
+    expect_refused({"rum"}, 2, {"rum"});
+}
+
+TEST_F(BadInput, AnUnknownOptionIsNamed) {
+    expect_refused({"run", "-kernel", kernel, "--no-such-option"}, 2, {"--no-such-option"});
+}
+
+TEST_F(BadInput, AMissingKernelOptionIsNamed) {
+    expect_refused({"run"}, 2, {"--kernel"});
+}
+
+TEST_F(BadInput, AnOptionWithoutItsValueIsNamed) {
+    expect_refused({"run", "-kernel", kernel, "-m"}, 2, {"-m"});
+}
+
+TEST_F(BadInput, AKernelThatIsNotThere) {
+    expect_refused({"run", "-kernel", "/nowhere/vmlinux"}, 1, {"/nowhere/vmlinux"});
+}
+
+TEST_F(BadInput, AnEmptyKernel) {
+    const std::string empty = write("empty", "");
+    expect_refused({"run", "-kernel", empty}, 1, {empty, "empty"});
+}
+
+TEST_F(BadInput, AKernelForAnotherMachine) {
+    expect_refused({"run", "-kernel", PERFVISOR_BINARY}, 1, {PERFVISOR_BINARY});
+}
+
+TEST_F(BadInput, AKernelThatIsADirectory) {
+    expect_refused({"run", "-kernel", directory.string()}, 1, {directory.string()});
+}
+
+TEST_F(BadInput, AnInitrdThatIsNotThere) {
+    expect_run_refused({"-initrd", "/nowhere/initrd"}, {"/nowhere/initrd"});
+}
+
+TEST_F(BadInput, ADeviceTreeThatIsNotThere) {
+    expect_run_refused({"-dtb", "/nowhere/tree.dtb"}, {"/nowhere/tree.dtb"});
+}
+
+TEST_F(BadInput, AMalformedDeviceTree) {
+    const std::string tree = write("tree.dtb", std::string(100, 'x'));
+    expect_run_refused({"-dtb", tree}, {tree});
+}
+
+TEST_F(BadInput, AnUnknownMachineListsTheKnown) {
+    expect_run_refused({"-M", "pseries"}, {"-M", "pseries", "ppce500"});
+}
+
+TEST_F(BadInput, AnUnknownCpuListsTheKnown) {
+    expect_run_refused({"-cpu", "power9"}, {"-cpu", "power9", "e500mc"});
+}
+
+TEST_F(BadInput, MemoryOutOfRange) {
+    for (const char* size : {"1M", "33G", "0", "lots", "-5", "512X", ""})
+        expect_run_refused({"-m", size}, {"-m"});
+}
+
+TEST_F(BadInput, CpuCountOutOfRange) {
+    for (const char* count : {"0", "33", "two", "-1", "4294967297"})
+        expect_run_refused({"-smp", count}, {"-smp", count});
+}
+
+TEST_F(BadInput, UnknownWordsOfOurOwnOptions) {
+    expect_run_refused({"--clock=lunar"}, {"--clock", "lunar", "virtual"});
+    expect_run_refused({"--engine=steam"}, {"--engine", "steam", "interpreter"});
+    expect_run_refused({"--accel=hvf"}, {"--accel", "hvf", "soft"});
+    expect_run_refused({"--reserve-perfmon=maybe"}, {"--reserve-perfmon", "maybe", "required"});
+}
+
+TEST_F(BadInput, ContradictoryOptions) {
+    expect_run_refused({"--accel=kvm", "--engine=interpreter"}, {"--engine", "--accel"});
+    expect_run_refused({"--accel=kvm", "--clock=virtual"}, {"--clock", "--accel"});
+}
+
+TEST_F(BadInput, AConsoleLogThatCannotBeWritten) {
+    expect_run_refused({"--console-log", "/nowhere/log"}, {"--console-log", "/nowhere/log"});
+}
+
+}  // namespace
+}  // namespace perfvisor::test
