@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Typed wrappers of the KVM requests: structures instead of pointers, one sentence instead of
+// -errno. They work on both KVMs and hold no state.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/result.h"
+#include "kvm/handles.h"
+
+namespace perfvisor::kvm {
+
+// ---- system and VM ----
+
+// What KVM_CHECK_EXTENSION says of a KVM_CAP_ number: 0 for no (and for any error).
+int check_extension(System& system, unsigned capability);
+int check_extension(Vm& vm, unsigned capability);
+
+// Fails unless the KVM speaks API version 12 and has what the VMM cannot do without: one-reg,
+// Book E sregs, the software TLB, level interrupts, immediate exit.
+Result<void> check_required_extensions(System& system);
+
+// Guest RAM: `size` bytes of the process at `host` appear at guest physical `guest_physical`, both
+// multiples of 4096. Size 0 removes the slot. The memory must outlive the slot.
+Result<void> set_user_memory_region(Vm& vm, uint32_t slot, uint64_t guest_physical, void* host,
+                                    uint64_t size, bool readonly = false);
+
+// The outcome of asking for the machine's performance monitor (docs/kvm-perfmon-api.rst).
+enum class PerfmonReservation : uint8_t {
+    Reserved,     // it is this guest's until released or the VM is destroyed
+    Busy,         // -EBUSY: a host user has it
+    NoDevice,     // -ENXIO: this CPU model has no performance monitor
+    Unsupported,  // -ENOTTY: this KVM has no perfmon reservation
+};
+// Fails for any other errno.
+Result<PerfmonReservation> reserve_perfmon(Vm& vm);
+// Releasing what was not reserved is no error.
+Result<void> release_perfmon(Vm& vm);
+
+// ---- vCPU ----
+
+Result<kvm_regs> get_regs(Vcpu& vcpu);
+Result<void> set_regs(Vcpu& vcpu, const kvm_regs& regs);
+Result<kvm_sregs> get_sregs(Vcpu& vcpu);
+Result<void> set_sregs(Vcpu& vcpu, const kvm_sregs& sregs);
+
+// A register by its KVM_REG_PPC_ id; T must have the id's size (uint32_t, uint64_t).
+Result<void> get_one_reg(Vcpu& vcpu, uint64_t id, void* value, size_t size);
+Result<void> set_one_reg(Vcpu& vcpu, uint64_t id, const void* value, size_t size);
+template <typename T>
+Result<T> get_one_reg(Vcpu& vcpu, uint64_t id) {
+    T value{};
+    if (auto result = get_one_reg(vcpu, id, &value, sizeof value); !result)
+        return tl::unexpected(result.error());
+    return value;
+}
+template <typename T>
+Result<void> set_one_reg(Vcpu& vcpu, uint64_t id, T value) {
+    return set_one_reg(vcpu, id, &value, sizeof value);
+}
+
+// The level of the vCPU's external input, from any thread.
+Result<void> set_external_interrupt(Vcpu& vcpu, bool level);
+
+// KVM_ENABLE_CAP with up to four arguments.
+Result<void> enable_capability(Vcpu& vcpu, unsigned capability,
+                               std::span<const uint64_t> args = {});
+// External proxy: an external input ends KVM_RUN with KVM_EXIT_EPR; the VMM puts the vector
+// (MPIC IACK) in run()->epr.epr and runs again.
+Result<void> enable_external_proxy(Vcpu& vcpu);
+// The watchdog's last time-out ends KVM_RUN with KVM_EXIT_WATCHDOG.
+Result<void> enable_watchdog(Vcpu& vcpu);
+
+// The software TLB: from now on the vCPU's TLB is in `entries`, TLB0's `tlb0_entries` first, then
+// TLB1's 64 at most, and may be read while the vCPU does not run. Changes made from outside are
+// told with dirty_tlb. The array must outlive the vCPU.
+Result<void> config_tlb(Vcpu& vcpu, std::span<kvm_book3e_206_tlb_entry> entries,
+                        uint32_t tlb0_entries, uint32_t tlb0_ways, uint32_t tlb1_entries);
+// Every entry of the array may have changed.
+Result<void> dirty_tlb(Vcpu& vcpu, size_t entries);
+
+// Where an effective address leads in address space `as` with `pid`, or nothing.
+struct TranslatedAddress {
+    bool valid = false;
+    uint64_t physical = 0;
+    bool writeable = false;
+    bool user = false;
+};
+Result<TranslatedAddress> translate(Vcpu& vcpu, uint32_t ea, unsigned pid, unsigned as);
+
+Result<void> set_guest_debug(Vcpu& vcpu, const kvm_guest_debug& debug);
+
+// Why KVM_RUN came back. `interrupted`: -EINTR, run()->exit_reason is KVM_EXIT_INTR.
+struct RunResult {
+    bool interrupted = false;
+    uint32_t exit_reason = 0;
+};
+Result<RunResult> run(Vcpu& vcpu);
+
+}  // namespace perfvisor::kvm

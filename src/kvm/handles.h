@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The three handles of the KVM API, the same for the KVM in user space and for the kernel's:
+// system, VM, vCPU. Requests and structures are those of kvm/uapi; kvm/api.h wraps them in types.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "base/result.h"
+#include "kvm/uapi/kvm_perfmon.h"
+#include "kvm/uapi/kvm_powerpc.h"
+
+namespace perfvisor::kvm {
+
+// One virtual CPU. Its requests are made from one thread, the one that calls KVM_RUN, but for
+// KVM_INTERRUPT and kick(), which may come from any. It must be destroyed before its VM.
+class Vcpu {
+  public:
+    virtual ~Vcpu() = default;
+
+    // 0 or more, or -errno. `argument` points to the request's structure; KVM_RUN has none.
+    virtual int ioctl(uint32_t request, void* argument) = 0;
+
+    // The area shared with KVM_RUN: immediate_exit in, exit_reason and its details out. It is the
+    // vCPU's own and lives as long as it.
+    virtual kvm_run* run() = 0;
+
+    // From any thread, and from a signal handler: sets immediate_exit and brings the vCPU out of
+    // KVM_RUN, which then gives -EINTR with exit_reason KVM_EXIT_INTR. Where no KVM_RUN is under
+    // way the next one returns so. The caller of KVM_RUN clears run()->immediate_exit.
+    virtual void kick() = 0;
+};
+
+// One virtual machine: guest memory and vCPUs. Requests may come from any thread, but memory
+// regions change only while no vCPU of it runs.
+class Vm {
+  public:
+    virtual ~Vm() = default;
+
+    // 0 or more, or -errno. `argument` points to the request's structure; KVM_RESERVE_PERFMON and
+    // KVM_RELEASE_PERFMON have none, KVM_CHECK_EXTENSION has the number as if it were a pointer.
+    virtual int ioctl(uint32_t request, void* argument) = 0;
+
+    // KVM_CREATE_VCPU: `id` is the guest's PIR, from 0.
+    virtual Result<std::unique_ptr<Vcpu>> create_vcpu(unsigned id) = 0;
+};
+
+// A KVM: what /dev/kvm is.
+class System {
+  public:
+    virtual ~System() = default;
+
+    // 0 or more, or -errno. KVM_CHECK_EXTENSION has the number as if it were a pointer.
+    virtual int ioctl(uint32_t request, void* argument) = 0;
+
+    // KVM_CREATE_VM. The VM may outlive the system handle.
+    virtual Result<std::unique_ptr<Vm>> create_vm() = 0;
+};
+
+}  // namespace perfvisor::kvm
