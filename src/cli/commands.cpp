@@ -28,8 +28,10 @@ int parse_and_run(std::vector<std::string> arguments) {
     add_run_command(app, action);
 
     if (!arguments.empty()) {
-        if (const CLI::App* command = app.get_subcommand_no_throw(arguments.front()))
-            arguments = with_two_dashes(*command, std::move(arguments));
+        const std::string name = arguments.front();
+        for (const CLI::App* command : app.get_subcommands({}))
+            if (command->check_name(name))
+                arguments = with_two_dashes(*command, std::move(arguments));
     }
     std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back.
     try {

@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <cstdio>
 #include <memory>
 
 #include "cli/commands.h"
 #include "core/model.h"
+#include "machine/ppce500.h"
 #include "vmm/run.h"
 
 namespace perfvisor::cli {
@@ -21,7 +23,7 @@ struct Typed {
     std::string kernel, initrd, dtb, append, exec, console_log;
     std::string reserve_perfmon;
     std::string clock, engine, accelerator = "soft";
-    bool reserve_given = false;
+    bool nographic = false;
 };
 
 std::string known_cpus() {
@@ -47,7 +49,9 @@ Result<T> choose(const char* option, const std::string& word,
 Result<unsigned> parse_cpus(std::string text) {
     if (text.starts_with("cpus=")) text.erase(0, 5);
     unsigned value = 0;
-    if (!CLI::detail::lexical_cast(text, value) || value < 1 || value > machine::kMaxCpus)
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size() || value < 1 ||
+        value > machine::kMaxCpus)
         return fail("-smp: \"{}\" is not a number of CPUs; it takes 1 to {}", text,
                     machine::kMaxCpus);
     return value;
@@ -73,12 +77,16 @@ Result<vmm::RunOptions> check(Typed typed, const CLI::App& command) {
     if (command.count("--append")) options.append = typed.append;
     if (command.count("--exec")) options.exec = typed.exec;
     if (command.count("--console-log")) options.console_log = typed.console_log;
-    if (typed.reserve_given) {
-        if (!typed.reserve_perfmon.empty() && typed.reserve_perfmon != "required")
+    if (command.count("--reserve-perfmon")) {
+        // CLI11 gives a flag without a value as "true".
+        const auto wish =
+            choose<vmm::ReservePerfmon>("--reserve-perfmon", typed.reserve_perfmon,
+                                        {{"true", vmm::ReservePerfmon::IfPossible},
+                                         {"required", vmm::ReservePerfmon::Required}});
+        if (!wish)
             return fail("--reserve-perfmon: \"{}\" is not known; it takes nothing or =required",
                         typed.reserve_perfmon);
-        options.reserve_perfmon = typed.reserve_perfmon.empty() ? vmm::ReservePerfmon::IfPossible
-                                                                : vmm::ReservePerfmon::Required;
+        options.reserve_perfmon = *wish;
     }
     // A command's run is repeatable unless asked otherwise; a person at the console wants real
     // time.
@@ -124,12 +132,12 @@ void add_run_command(CLI::App& app, Action& action) {
     run->add_option("--initrd", typed->initrd, "Initial RAM disk");
     run->add_option("--append", typed->append, "Kernel command line");
     run->add_option("--dtb", typed->dtb, "Device tree instead of the built-in one");
-    run->add_flag("--nographic", "Console on the terminal: always so, taken for QEMU's sake");
+    run->add_flag("--nographic", typed->nographic,
+                  "Console on the terminal: always so, taken for QEMU's sake");
     run->add_flag("--no-reboot", typed->options.no_reboot, "Exit instead of rebooting");
     run->add_option("--name", typed->options.name, "Name of the guest; default guest-PID");
-    run->add_flag("--reserve-perfmon{}", typed->reserve_perfmon,
-                  "Reserve the performance monitor for the guest; =required: or do not start")
-        ->each([typed](const std::string&) { typed->reserve_given = true; });
+    run->add_flag("--reserve-perfmon", typed->reserve_perfmon,
+                  "Reserve the performance monitor for the guest; =required: or do not start");
     run->add_option("--clock", typed->clock,
                     "virtual: time follows executed cycles, every run is the same (default with "
                     "--exec); host: the wall clock");
