@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "machine/guest_memory.h"
 
 namespace perfvisor::machine {
 
@@ -25,12 +26,8 @@ struct DeviceTreeConfig {
     // /chosen/bootargs. Unset: empty in a tree of our own, left as it is in the user's.
     std::optional<std::string> command_line;
 
-    struct Range {
-        uint64_t base = 0;
-        uint64_t size = 0;
-    };
-    Range initrd;  // Size 0: none.
-    Range kernel;  // For firmware, as "qemu,boot-kernel"; size 0: none.
+    Placement initrd;
+    Placement kernel;  // For firmware, as "qemu,boot-kernel".
 };
 
 // The tree of the machine in `config`, as the peer's ppce500 makes it for the devices that exist

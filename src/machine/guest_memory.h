@@ -15,6 +15,13 @@ constexpr uint64_t kGiB = uint64_t{1} << 30;
 constexpr uint64_t kMinRamBytes = 16 * kMiB;
 constexpr uint64_t kMaxRamBytes = 32 * kGiB;
 
+// A range of physical addresses, bytes; a size of 0 says that there is nothing.
+struct Placement {
+    uint64_t base = 0;
+    uint64_t size = 0;
+    uint64_t end() const { return base + size; }
+};
+
 // RAM from physical address 0. A view: the memory itself belongs to the VMM.
 class GuestMemory {
   public:

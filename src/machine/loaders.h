@@ -45,13 +45,6 @@ struct CpuStart {
     InitialMapping mapping;
 };
 
-// What lies where in RAM; bytes. A size of 0 says that there is none.
-struct Placement {
-    uint64_t base = 0;
-    uint64_t size = 0;
-    uint64_t end() const { return base + size; }
-};
-
 enum class KernelFormat { kElf, kUImage, kRaw };
 
 struct LoadedKernel {

@@ -12,15 +12,9 @@
 #include "base/result.h"
 #include "devices/bus.h"
 #include "machine/loaders.h"
+#include "machine/memory_map.h"
 
 namespace perfvisor::machine {
-
-constexpr unsigned kMaxCpus = 32;
-
-// Physical addresses of the board (QEMU's ppce500), bytes.
-constexpr uint64_t kCcsrBase = 0xfe0000000;
-constexpr uint64_t kCcsrSize = 0x100000;
-constexpr uint64_t kSpinTableBase = 0xfef000000;
 
 // What the board asks of its surroundings. Unset functions are not called. All may be called from
 // any thread, with a device's lock held: they must not call back into the machine and should only
@@ -61,6 +55,10 @@ struct MachineConfig {
     uint32_t pvr = 0x80230020;  // What the global utilities show; e500mc.
     uint32_t svr = 0;
 };
+
+// What a secondary CPU starts with when it is released to `entry` (ePAPR 1.1, section 5.5.2): the
+// 64 MiB around the entry, at effective address 0.
+CpuStart secondary_start(unsigned cpu, uint64_t entry, uint64_t r3);
 
 // Safe to use from any number of threads once created.
 class Ppce500 {
