@@ -27,15 +27,11 @@ Result<void> check_required_extensions(System& system);
 Result<void> set_user_memory_region(Vm& vm, uint32_t slot, uint64_t guest_physical, void* host,
                                     uint64_t size, bool readonly = false);
 
-// The outcome of asking for the machine's performance monitor (docs/kvm-perfmon-api.rst).
-enum class PerfmonReservation : uint8_t {
-    Reserved,     // it is this guest's until released or the VM is destroyed
-    Busy,         // -EBUSY: a host user has it
-    NoDevice,     // -ENXIO: this CPU model has no performance monitor
-    Unsupported,  // -ENOTTY: this KVM has no perfmon reservation
-};
-// Fails for any other errno.
-Result<PerfmonReservation> reserve_perfmon(Vm& vm);
+// Asks for the machine's performance monitor (docs/kvm-perfmon-api.rst). On success it is this
+// guest's until released or the VM is destroyed. The error is the warning for the user: who holds
+// it (-EBUSY), that this CPU model has none (-ENXIO), that this KVM has no perfmon reservation
+// (-ENOTTY), or what else went wrong.
+Result<void> reserve_perfmon(Vm& vm);
 // Releasing what was not reserved is no error.
 Result<void> release_perfmon(Vm& vm);
 
@@ -63,13 +59,16 @@ Result<void> set_one_reg(Vcpu& vcpu, uint64_t id, T value) {
 
 // The level of the vCPU's external input, from any thread.
 Result<void> set_external_interrupt(Vcpu& vcpu, bool level);
+// The same for the critical and the machine check input; KVM_CAP_SOFT only.
+Result<void> set_critical_interrupt(Vcpu& vcpu, bool level);
+Result<void> set_machine_check(Vcpu& vcpu, bool level);
 
 // KVM_ENABLE_CAP with up to four arguments.
 Result<void> enable_capability(Vcpu& vcpu, unsigned capability,
                                std::span<const uint64_t> args = {});
-// External proxy: an external input ends KVM_RUN with KVM_EXIT_EPR; the VMM puts the vector
-// (MPIC IACK) in run()->epr.epr and runs again.
-Result<void> enable_external_proxy(Vcpu& vcpu);
+// External proxy on or off: an external input that is about to be taken ends KVM_RUN with
+// KVM_EXIT_EPR; the VMM puts the vector (MPIC IACK) in run()->epr.epr and runs again.
+Result<void> set_external_proxy(Vcpu& vcpu, bool on);
 // The watchdog's last time-out ends KVM_RUN with KVM_EXIT_WATCHDOG.
 Result<void> enable_watchdog(Vcpu& vcpu);
 
@@ -91,6 +90,16 @@ struct TranslatedAddress {
 Result<TranslatedAddress> translate(Vcpu& vcpu, uint32_t ea, unsigned pid, unsigned as);
 
 Result<void> set_guest_debug(Vcpu& vcpu, const kvm_guest_debug& debug);
+
+// ---- guest time and idleness (uapi/kvm_soft.h; KVM_CAP_SOFT only) ----
+
+// Nanoseconds of guest time since the VM was made.
+Result<uint64_t> guest_time(Vm& vm);
+// KVM_RUN comes back interrupted, once, when guest time reaches `nanoseconds`; UINT64_MAX: never.
+Result<void> set_deadline(Vcpu& vcpu, uint64_t nanoseconds);
+Result<void> freeze_time_base(Vcpu& vcpu, bool frozen);
+// Whether a vCPU that waits with no timer set ends KVM_RUN with KVM_EXIT_HLT instead of blocking.
+Result<void> set_halt_exit(Vcpu& vcpu, bool on);
 
 // Why KVM_RUN came back. `interrupted`: -EINTR, run()->exit_reason is KVM_EXIT_INTR.
 struct RunResult {

@@ -5,15 +5,18 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "base/result.h"
 #include "kvm/uapi/kvm_perfmon.h"
 #include "kvm/uapi/kvm_powerpc.h"
+#include "kvm/uapi/kvm_soft.h"
 
 namespace perfvisor::kvm {
 
-// One virtual CPU. Its requests are made from one thread, the one that calls KVM_RUN, but for
-// KVM_INTERRUPT and kick(), which may come from any. It must be destroyed before its VM.
+// One virtual CPU. While one thread is in KVM_RUN, requests of others wait until it returns, but
+// for KVM_INTERRUPT, kick() and those that uapi/kvm_soft.h says may come from any thread. It must
+// be destroyed before its VM.
 class Vcpu {
   public:
     virtual ~Vcpu() = default;
@@ -31,8 +34,7 @@ class Vcpu {
     virtual void kick() = 0;
 };
 
-// One virtual machine: guest memory and vCPUs. Requests may come from any thread, but memory
-// regions change only while no vCPU of it runs.
+// One virtual machine: guest memory and vCPUs. Requests may come from any thread.
 class Vm {
   public:
     virtual ~Vm() = default;
@@ -40,6 +42,10 @@ class Vm {
     // 0 or more, or -errno. `argument` points to the request's structure; KVM_RESERVE_PERFMON and
     // KVM_RELEASE_PERFMON have none, KVM_CHECK_EXTENSION has the number as if it were a pointer.
     virtual int ioctl(uint32_t request, void* argument) = 0;
+
+    // After -EBUSY or another failure of KVM_RESERVE_PERFMON: the sentence that says who holds the
+    // performance monitor or what went wrong, where more is known than the errno.
+    virtual std::string perfmon_failure() const { return {}; }
 
     // KVM_CREATE_VCPU: `id` is the guest's PIR, from 0.
     virtual Result<std::unique_ptr<Vcpu>> create_vcpu(unsigned id) = 0;

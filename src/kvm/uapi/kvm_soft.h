@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * What the KVM in user space has beyond Linux's API, because its core and its clock are software:
+ * more interrupt inputs, guest time, and word of a guest that can go no further. A VMM asks for
+ * KVM_CAP_SOFT first and does without where it is 0 (a kernel's KVM).
+ */
+#ifndef PERFVISOR_KVM_SOFT_H
+#define PERFVISOR_KVM_SOFT_H
+
+#include "kvm_powerpc.h"
+
+/* KVM_CHECK_EXTENSION (system or VM): 1 if everything in this file exists. */
+#define KVM_CAP_SOFT 0x736f6674 /* "soft" */
+
+/*
+ * KVM_SOFT_SET_LINE (vCPU, any thread): the level of an interrupt input. The external input is
+ * that of KVM_INTERRUPT_SET_LEVEL and KVM_INTERRUPT_UNSET. -EINVAL: no such line.
+ */
+#define KVM_SOFT_LINE_EXTERNAL 0u
+#define KVM_SOFT_LINE_CRITICAL 1u
+#define KVM_SOFT_LINE_MACHINE_CHECK 2u
+struct kvm_soft_line {
+    __u32 line;
+    __u32 level; /* 0 or 1 */
+};
+#define KVM_SOFT_SET_LINE KVM_PPC_IOW(0xf2, struct kvm_soft_line)
+
+/*
+ * KVM_SOFT_GET_TIME (VM, any thread): nanoseconds of guest time since the VM was made, as of the
+ * vCPU's last return from its engine.
+ */
+struct kvm_soft_time {
+    __u64 nanoseconds;
+};
+#define KVM_SOFT_GET_TIME KVM_PPC_IOR(0xf3, struct kvm_soft_time)
+
+/*
+ * KVM_SOFT_SET_DEADLINE (vCPU, any thread): once guest time reaches it, KVM_RUN gives -EINTR with
+ * KVM_EXIT_INTR, once. With the virtual clock it comes at the same instruction in every run, and
+ * an idle guest's time jumps to it. All ones: no deadline.
+ */
+#define KVM_SOFT_SET_DEADLINE KVM_PPC_IOW(0xf4, struct kvm_soft_time)
+
+/* KVM_SOFT_FREEZE_TIMEBASE (vCPU, any thread): 1 stops the time base, 0 lets it go on. */
+struct kvm_soft_freeze {
+    __u32 frozen;
+};
+#define KVM_SOFT_FREEZE_TIMEBASE KVM_PPC_IOW(0xf5, struct kvm_soft_freeze)
+
+/*
+ * KVM_EXIT_HLT: nothing that this vCPU, its timers and its performance monitor do can make it go
+ * on. kvm_run.hw.hardware_exit_reason says which inputs still could. KVM_RUN may be called again
+ * at any time, and goes on if one of them has come.
+ *
+ *  - It spins on a branch to itself, or takes one fault after the other without completing an
+ *    instruction, with MSR[EE] = 0 (how Linux ends after "System halted"): always reported.
+ *  - It waits (wait, nap, doze) and no timer is set: reported while KVM_CAP_SOFT_HLT_EXIT is
+ *    enabled (KVM_ENABLE_CAP with args[0] = 1; 0 switches it off; any thread); otherwise KVM_RUN
+ *    blocks, as Linux's does.
+ */
+#define KVM_CAP_SOFT_HLT_EXIT 0x736f6675
+#define KVM_SOFT_HLT_EXTERNAL (1u << 0)      /* external input or doorbell */
+#define KVM_SOFT_HLT_CRITICAL (1u << 1)      /* critical input or critical doorbell */
+#define KVM_SOFT_HLT_MACHINE_CHECK (1u << 2) /* machine check input */
+
+#endif /* PERFVISOR_KVM_SOFT_H */
