@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The performance monitor, category E.PM (e500mc core manual chapter 9): PMGC0, PMLCa, PMLCb and
 // the PMCs. Counters are derived from CpuState::totals and cost nothing while nobody looks
-// (docs/architecture.md, "Counting").
+// (docs/architecture.md, "Counting"; docs/perfmon.md says what a guest sees).
 #pragma once
 
 #include <array>
@@ -9,11 +9,43 @@
 #include <optional>
 
 #include "core/model.h"
+#include "core/pm_events.h"
 #include "core/state.h"
 
 namespace perfvisor::core {
 
 constexpr unsigned kMaxPmcs = 6;
+
+// Register bits (the 32-bit register's masks). Section numbers are those of the e500 core family
+// manual, chapter 7, whose registers the e500mc keeps and extends.
+namespace pmgc0 {                        // 7.2.1
+constexpr uint32_t kFAC = 0x80000000;    // freeze all counters
+constexpr uint32_t kPMIE = 0x40000000;   // interrupt enable
+constexpr uint32_t kFCECE = 0x20000000;  // freeze all on an enabled condition or event
+constexpr uint32_t kTBSEL = 0x00001800;  // time base bit: 63, 55, 51, 47
+constexpr uint32_t kTBEE = 0x00000100;   // its 0 to 1 transition is an enabled event
+}  // namespace pmgc0
+
+namespace pmlca {                       // 7.2.3
+constexpr uint32_t kFC = 0x80000000;    // freeze
+constexpr uint32_t kFCS = 0x40000000;   // freeze while MSR[PR]=0
+constexpr uint32_t kFCU = 0x20000000;   // freeze while MSR[PR]=1
+constexpr uint32_t kFCM1 = 0x10000000;  // freeze while MSR[PMM]=1
+constexpr uint32_t kFCM0 = 0x08000000;  // freeze while MSR[PMM]=0
+constexpr uint32_t kCE = 0x04000000;    // overflow is an enabled condition
+constexpr unsigned kEventShift = 16;
+constexpr uint32_t kFCGS1 = 0x00000002;  // freeze while MSR[GS]=1
+constexpr uint32_t kFCGS0 = 0x00000001;  // freeze while MSR[GS]=0
+}  // namespace pmlca
+
+namespace pmlcb {                             // 7.2.5
+constexpr uint32_t kTRIGONCTL = 0xf0000000;   // e500mc: what starts the counter, 0: it runs
+constexpr uint32_t kTRIGOFFCTL = 0x0f000000;  // e500mc: what stops it
+constexpr uint32_t kPMCC = 0x00800000;        // e500mc
+constexpr uint32_t kPMP = 0x0000e000;         // e500mc: watchpoint periodicity
+constexpr uint32_t kTHRESHMUL = 0x00000700;   // the threshold is multiplied by 2^THRESHMUL
+constexpr uint32_t kTHRESHOLD = 0x0000003f;
+}  // namespace pmlcb
 
 class PerfMon {
   public:
@@ -24,38 +56,103 @@ class PerfMon {
     // Whether the machine's performance monitor is this guest's (KVM_RESERVE_PERFMON). While not,
     // writes are ignored, reads give 0, and no interrupt is ever pending. Changing it resets.
     void set_available(bool available);
-    bool available() const;
+    bool available() const { return available_; }
 
     // Register access by PMR number (supervisor and user numbers, perfmon.md). `read` gives
     // nothing and `write` false for a number this core does not have, or a write to a user number:
-    // the caller raises the program interrupt. Totals must be exact when called. Privilege is the
-    // caller's: supervisor numbers are those with bit 4 set (pmr & 0x10 clear = user).
+    // the caller raises the program interrupt. Privilege is the caller's: supervisor numbers are
+    // those with bit 4 set (pmr & 0x10 clear = user).
+    //
+    // Which instructions the totals include decides what the guest sees, so:
+    //  - read() is called with totals exact for the instructions BEFORE the mfpmr: it reads the
+    //    count of the instructions completed before it.
+    //  - write() is called with totals that already include the mtpmr ITSELF: an mtpmr takes
+    //    effect when it completes. The mtpmr that freezes is counted, the one that unfreezes is
+    //    not, and counting from a written value begins with the next instruction.
+    // An effective write sets kInterruptCheck in CpuState::attention: an interrupt may have become
+    // pending, and instructions_to_event() may have become smaller than the engine's budget.
     std::optional<uint32_t> read(unsigned pmr);
     bool write(unsigned pmr, uint32_t value);
-    static bool is_supervisor(unsigned pmr);
+    static bool is_supervisor(unsigned pmr) { return (pmr & 0x10) != 0; }
 
-    // MSR[PR], [PMM] (or [GS]) is about to change from `from` to `to`; totals are exact.
-    void msr_changes(uint32_t from, uint32_t to);
+    // MSR[PR], [PMM] (or [GS]) is about to change from `from` to `to`; totals are exact and include
+    // the instruction (mtmsr, rfi, sc) or the interrupt that changes it: it counts under the MSR
+    // it was executed, or taken, with. Free while no live counter's freeze bits look at what
+    // changes; else as write() it may set kInterruptCheck.
+    void msr_changes(uint32_t from, uint32_t to) {
+        if ((from ^ to) & watched_msr_) msr_changed(to);
+    }
 
     // Brings the PMCs up to date; sets FAC under FCECE when an enabled condition has come true.
     void sync();
 
     // The PM exception: an enabled condition holds and PMGC0[PMIE] is set. Up to date after sync.
     bool interrupt_pending() const;
+    // The PM interrupt was taken. An overflow stays pending until its cause goes (7.4); a time
+    // base transition, which has no level, is used up by it.
+    void interrupt_taken() { time_base_pending_ = false; }
 
     // A lower bound, in completed instructions from now, of the next moment at which sync() would
     // find a new overflow; exact when 1. UINT64_MAX when no counter can overflow. Never 0.
+    // Up to date after sync. An overflow that neither interrupts nor freezes is no event.
     uint64_t instructions_to_event() const;
 
     // Time-base transitions (TBSEL, TBEE): the tick at which the selected bit next goes 0 to 1,
-    // and the report that it did. UINT64_MAX when not enabled.
+    // and the report that it did (totals exact). UINT64_MAX when not enabled, or without effect.
     uint64_t next_time_base_event(uint64_t time_base) const;
     void time_base_event();
 
+    // The threshold of PMCn in its event's units (cycles): THRESHOLD x 2^THRESHMUL (7.2.5). A
+    // threshold event is counted when it lasts longer.
+    uint32_t threshold(unsigned pmc) const;
+
+    // The most cycles one instruction can take under the timing model in use (1: the simple one).
+    void set_max_cycles_per_instruction(uint32_t cycles) { max_cycles_ = cycles ? cycles : 1; }
+
   private:
+    struct Counter {
+        uint32_t value = 0;  // as of the last sync
+        uint32_t lca = 0, lcb = 0;
+        const Event* event = nullptr;  // null: selects nothing that is counted
+        bool running = false;          // counts now; what freezes it is looked at in refresh()
+        uint64_t seen = 0;             // the source's total as of the last sync, while running
+    };
+    struct Pmr {
+        enum Kind : uint8_t { kPmc, kPmlca, kPmlcb, kPmgc0 } kind;
+        uint8_t index;
+    };
+
+    std::optional<Pmr> decode(unsigned pmr) const;
+    uint32_t& storage(Pmr pmr);
+    uint32_t writable(Pmr::Kind kind) const;
+    uint64_t source_total(const EventSource& source) const;
+    uint64_t max_per_instruction(const Event& event) const;
+    void select_event(Counter& c);
+    bool chained(const Counter& c) const;
+    bool live(const Counter& c) const;
+    uint32_t watched_msr(const Counter& c) const;
+    bool condition() const;
+    bool armed(const Counter& c) const;
+    uint64_t increments_to(const Counter& c, uint64_t count) const;
+    void advance();
+    void refresh(uint32_t msr);
+    void order_chains();
+    void freeze_on_condition();
+    void freeze_all();
+    void msr_changed(uint32_t to);
+    void request_check();
+
     const CoreModel& model_;
     CpuState& state_;
-    // implementation's own members follow
+    bool available_ = false;
+    bool time_base_pending_ = false;  // a transition was signalled and its interrupt not yet taken
+    uint32_t pmgc0_ = 0;
+    uint32_t max_cycles_ = 1;
+    uint32_t watched_msr_ = 0;  // MSR bits that some live counter's freeze bits look at
+    std::array<Counter, kMaxPmcs> counters_{};
+    // The running counters, each chained one after the counter whose wraps it counts.
+    std::array<uint8_t, kMaxPmcs> order_{};
+    unsigned order_count_ = 0;
 };
 
 }  // namespace perfvisor::core
