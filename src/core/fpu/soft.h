@@ -11,10 +11,11 @@
 // leaves undefined, the exact result is rounded once to single all the same, and a NaN loses its
 // low 29 bits as in frsp.
 //
-// Where the manual leaves a bit undefined: FR after a disabled overflow tells whether infinity was
-// delivered; FPRF stays as it was after conversions to integer; estimates are 1/x and 1/sqrt(x)
-// correctly rounded in each step, far within the precision asked for (one part in 256 and 32),
-// and set FR, FI and XX as those steps do.
+// Where the manual leaves something undefined: FR after a disabled overflow tells whether infinity
+// was delivered. Conversions to integer leave FPRF as it was, but a disabled invalid one gives the
+// class of a NaN. fctiw fills the high word with the sign (0 for a NaN). Estimates are 1/x and
+// 1/sqrt(x) correctly rounded in each step, far within the precision asked for (one part in 256
+// and in 32), and set FR, FI and XX as those steps do. Where QEMU defines these, it is the same.
 #pragma once
 
 #include <cstdint>
@@ -52,8 +53,8 @@ Outcome frsqrtes(uint32_t& fpscr, uint64_t b);
 
 Outcome frsp(uint32_t& fpscr, uint64_t b);
 
-// To a 32-bit integer in the low word (the high word, undefined in the manual, extends its sign),
-// or to a 64-bit integer; z rounds toward zero whatever RN says.
+// To a 32-bit integer in the low word, or to a 64-bit integer; z rounds toward zero whatever RN
+// says.
 Outcome fctiw(uint32_t& fpscr, uint64_t b);
 Outcome fctiwz(uint32_t& fpscr, uint64_t b);
 Outcome fctid(uint32_t& fpscr, uint64_t b);

@@ -17,12 +17,16 @@ Outcome to_integer(uint32_t& fpscr, uint64_t b, uint32_t mode) {
     const Operand x = unpack(b);
     const uint64_t most_positive = (uint64_t{1} << (Bits - 1)) - 1;
     const uint64_t most_negative = ~most_positive;
-    const auto fail_with = [&](uint32_t causes, uint64_t value) -> Outcome {
-        fpscr = summarize(raise(fpscr & ~(kFr | kFi), causes));
-        return {value, (fpscr & kVe) == 0};
+    const auto invalid_convert = [&](uint32_t causes, uint64_t value) -> Outcome {
+        fpscr = raise(fpscr & ~(kFr | kFi), causes);
+        const bool write = (fpscr & kVe) == 0;
+        if (write) fpscr = (fpscr & ~kFprf) | kFprfQuietNan;
+        fpscr = summarize(fpscr);
+        return {value, write};
     };
     if (x.is_nan()) {
-        return fail_with(kVxcvi | (is_signaling(b) ? kVxsnan : 0), most_negative);
+        const uint64_t value = Bits == 32 ? uint64_t{0x80000000} : most_negative;
+        return invalid_convert(kVxcvi | (is_signaling(b) ? kVxsnan : 0), value);
     }
     uint64_t magnitude = 0;
     uint64_t lost = 0;
@@ -42,7 +46,7 @@ Outcome to_integer(uint32_t& fpscr, uint64_t b, uint32_t mode) {
     const bool up = rounds_up(mode, x.negative, (magnitude & 1) != 0, lost, kSignBit);
     if (up) ++magnitude;  // no wrap: at 63 or more nothing is lost
     if (magnitude > most_positive + (x.negative ? 1 : 0)) fits = false;
-    if (!fits) return fail_with(kVxcvi, x.negative ? most_negative : most_positive);
+    if (!fits) return invalid_convert(kVxcvi, x.negative ? most_negative : most_positive);
 
     fpscr = raise(fpscr & ~(kFr | kFi), lost != 0 ? kXx : 0);
     fpscr = summarize(fpscr | (lost != 0 ? kFi : 0) | (up ? kFr : 0));
