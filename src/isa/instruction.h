@@ -35,6 +35,7 @@ enum class Category : uint8_t {
     Decorated,         // DS
     Wait,              // WT
     CacheLocking,      // E.CL (ECL)
+    MoveAssist,        // MA: lswi, lswx, stswi, stswx; the e500 family leaves them to software
     Hypervisor,        // E.HV
     Spe,               // SP and its floating point
 };
@@ -62,6 +63,12 @@ const Instruction& describe(Opcode opcode);
 // Decodes one instruction word by the whole table; Opcode::Invalid where nothing matches.
 // Categories are not looked at: the caller asks the core model (core/model.h) for those.
 Opcode decode(uint32_t word);
+
+// Whether a block of decoded code ends after the instruction: its kEndsBlock, save that an mtspr
+// of a register that changes nothing but itself (LR, CTR, XER, SPRGn, SRRn ...) does not end one.
+bool ends_block(const Instruction& instruction, uint32_t word);
+// The same for kReadsTotals: an mfspr or mtspr of such a register looks at no total.
+bool reads_totals(const Instruction& instruction, uint32_t word);
 
 // "addi r3,r1,8": for lockstep reports and the monitor. `pc` is for branch targets.
 std::string disassemble(uint32_t word, uint64_t pc);
