@@ -98,7 +98,7 @@ TEST(Decode, KnowsWordsByHeart) {
     EXPECT_EQ(decode(0x7c0004ac), Opcode::Sync);
     EXPECT_EQ(decode(0x7c2004ac), Opcode::Sync);  // lwsync
     EXPECT_EQ(decode(0x7c60029c), Opcode::Mfpmr);
-    EXPECT_EQ(decode(0x7c601fec), Opcode::Dcbz);
+    EXPECT_EQ(decode(0x7c001fec), Opcode::Dcbz);
     EXPECT_EQ(decode(0x7c201fec), Opcode::Dcbzl);
     EXPECT_EQ(decode(0x44000002), Opcode::Sc);
     EXPECT_EQ(decode(0x00000000), Opcode::Invalid);
