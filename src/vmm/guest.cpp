@@ -55,23 +55,21 @@ Guest::~Guest() {
 
 Result<std::unique_ptr<Guest>> Guest::boot(kvm::System& system, const RunOptions& options,
                                            std::span<uint8_t> ram, const machine::BootFiles& files,
-                                           Io io, const std::function<std::string()>& busy) {
+                                           Io io) {
     std::unique_ptr<Guest> guest(new Guest(options, std::move(io)));
-    if (auto built = guest->build(system, ram, files, busy); !built)
-        return tl::unexpected(built.error());
+    if (auto built = guest->build(system, ram, files); !built) return tl::unexpected(built.error());
     return guest;
 }
 
 Result<void> Guest::build(kvm::System& system, std::span<uint8_t> ram,
-                          const machine::BootFiles& files,
-                          const std::function<std::string()>& busy) {
+                          const machine::BootFiles& files) {
     if (!ended_ || !timer_) return fail("cannot create event descriptors: too many open files");
     auto vm = system.create_vm();
     if (!vm) return tl::unexpected(vm.error());
     vm_ = std::move(*vm);
     if (auto set = kvm::set_user_memory_region(*vm_, 0, 0, ram.data(), ram.size()); !set)
         return set;
-    if (auto reserved = reserve_perfmon(busy); !reserved) return reserved;
+    if (auto reserved = reserve_perfmon(); !reserved) return reserved;
     if (auto created = create_vcpus(); !created) return created;
     if (auto created = create_machine(); !created) return created;
 
@@ -86,37 +84,20 @@ Result<void> Guest::build(kvm::System& system, std::span<uint8_t> ram,
 }
 
 // Once per guest, before it first runs (docs/reservation.md).
-Result<void> Guest::reserve_perfmon(const std::function<std::string()>& busy) {
+Result<void> Guest::reserve_perfmon() {
     if (options_.reserve_perfmon == ReservePerfmon::No) return {};
-    const auto outcome = kvm::reserve_perfmon(*vm_);
-    std::string why;
-    if (!outcome) {
-        why = outcome.error().message;
-    } else {
-        switch (*outcome) {
-            case kvm::PerfmonReservation::Reserved:
-                has_perfmon_ = true;
-                return {};
-            case kvm::PerfmonReservation::Busy:
-                why = "it is held by " + busy();
-                break;
-            case kvm::PerfmonReservation::NoDevice:
-                why = fmt::format("CPU {} has none", options_.cpu);
-                break;
-            case kvm::PerfmonReservation::Unsupported:
-                why = "this KVM has no perfmon reservation";
-                break;
-        }
-    }
+    const auto reserved = kvm::reserve_perfmon(*vm_);
+    has_perfmon_ = reserved.has_value();
+    if (has_perfmon_) return {};
     if (options_.reserve_perfmon == ReservePerfmon::Required)
-        return fail("--reserve-perfmon=required: the performance monitor is not to be had: {}",
-                    why);
-    io_.warn(
-        fmt::format("--reserve-perfmon: the guest starts without a performance monitor: {}", why));
+        return fail("--reserve-perfmon=required: {}", reserved.error().message);
+    io_.warn(fmt::format("--reserve-perfmon: the guest starts without a performance monitor: {}",
+                         reserved.error().message));
     return {};
 }
 
 Result<void> Guest::create_vcpus() {
+    const bool soft = kvm::check_extension(*vm_, KVM_CAP_SOFT) > 0;
     cpus_.resize(options_.cpus);
     for (unsigned id = 0; id < options_.cpus; ++id) {
         auto vcpu = vm_->create_vcpu(id);
@@ -128,6 +109,9 @@ Result<void> Guest::create_vcpus() {
             !set)
             return set;
         if (auto set = kvm::enable_watchdog(*cpu.vcpu); !set) return set;
+        // With nobody at the console and no other CPU, nothing can wake a CPU without timers.
+        if (soft && options_.exec && options_.cpus == 1)
+            if (auto set = kvm::set_halt_exit(*cpu.vcpu, true); !set) return set;
     }
     return {};
 }
@@ -135,15 +119,23 @@ Result<void> Guest::create_vcpus() {
 Result<void> Guest::create_machine() {
     machine::MachineHooks hooks;
     hooks.set_external = [this](unsigned cpu, bool level) {
-        if (auto set = kvm::set_external_interrupt(*cpus_[cpu].vcpu, level); !set)
-            leave_with({GuestEnd::Reason::Failed, set.error().message});
+        must(kvm::set_external_interrupt(*cpus_[cpu].vcpu, level));
     };
     hooks.set_external_proxy = [this](bool enabled) {
-        if (!enabled) return;  // KVM has no way back; the guest's kernel has none either.
         for (Cpu& cpu : cpus_)
-            if (auto set = kvm::enable_external_proxy(*cpu.vcpu); !set)
-                leave_with({GuestEnd::Reason::Failed, set.error().message});
+            must(kvm::set_external_proxy(*cpu.vcpu, enabled));
     };
+    if (kvm::check_extension(*vm_, KVM_CAP_SOFT) > 0) {
+        hooks.set_critical = [this](unsigned cpu, bool level) {
+            must(kvm::set_critical_interrupt(*cpus_[cpu].vcpu, level));
+        };
+        hooks.set_machine_check = [this](unsigned cpu, bool level) {
+            must(kvm::set_machine_check(*cpus_[cpu].vcpu, level));
+        };
+        hooks.set_timebase_running = [this](unsigned cpu, bool running) {
+            must(kvm::freeze_time_base(*cpus_[cpu].vcpu, !running));
+        };
+    }
     hooks.start_secondary = [this](const machine::CpuStart& start) {
         const std::lock_guard lock(mutex_);
         cpus_[start.cpu].start = start;
@@ -153,12 +145,7 @@ Result<void> Guest::create_machine() {
     hooks.request_power_off = [this] { leave_with({GuestEnd::Reason::PowerOff, {}}); };
     hooks.serial_output = io_.serial_output;
     hooks.serial_input_ready[0] = io_.console_ready;
-    // Under the virtual clock nothing may follow the host's time.
-    if (options_.clock == kvm::SoftClock::Host) {
-        hooks.clock = host_nanoseconds;
-        hooks.wall_clock = [] { return static_cast<int64_t>(std::time(nullptr)); };
-        hooks.set_deadline = [this](std::optional<uint64_t> when) { set_deadline(when); };
-    }
+    wire_time(hooks);
     hooks.first_unmapped_access = [this](const devices::MmioBus::Unmapped& access) {
         io_.warn(fmt::format("the guest {} {} bytes at {:#x}, where nothing is",
                              access.is_write ? "wrote" : "read", access.size, access.address));
@@ -169,6 +156,20 @@ Result<void> Guest::create_machine() {
     if (!created) return tl::unexpected(created.error());
     machine_ = std::move(*created);
     return {};
+}
+
+// Under the virtual clock nothing may follow the host's time: timers expire at a vCPU's deadline.
+void Guest::wire_time(machine::MachineHooks& hooks) {
+    if (options_.clock == kvm::SoftClock::Virtual) {
+        hooks.clock = [this] { return kvm::guest_time(*vm_).value_or(0); };
+        hooks.set_deadline = [this](std::optional<uint64_t> when) {
+            must(kvm::set_deadline(*cpus_[0].vcpu, when.value_or(UINT64_MAX)));
+        };
+        return;
+    }
+    hooks.clock = host_nanoseconds;
+    hooks.wall_clock = [] { return static_cast<int64_t>(std::time(nullptr)); };
+    hooks.set_deadline = [this](std::optional<uint64_t> when) { set_timer(when); };
 }
 
 void Guest::start() {
@@ -207,6 +208,10 @@ void Guest::leave_with(GuestEnd end) {
     eventfd_write(ended_.get(), 1);
 }
 
+void Guest::must(const Result<void>& done) {
+    if (!done) leave_with({GuestEnd::Reason::Failed, done.error().message});
+}
+
 size_t Guest::send_to_console(std::span<const uint8_t> bytes) {
     return machine_->send_to_serial(0, bytes);
 }
@@ -216,7 +221,7 @@ void Guest::run_timers() {
     if (read(timer_.get(), &expirations, sizeof expirations) > 0) machine_->run_timers();
 }
 
-void Guest::set_deadline(std::optional<uint64_t> nanoseconds) {
+void Guest::set_timer(std::optional<uint64_t> nanoseconds) {
     constexpr uint64_t kSecond = 1'000'000'000;
     itimerspec when = {};
     if (nanoseconds) {
@@ -263,6 +268,7 @@ void Guest::run_vcpu(unsigned id) {
         if (!result) return leave_with({GuestEnd::Reason::Failed, result.error().message});
         if (result->interrupted) {
             run.immediate_exit = 0;
+            if (options_.clock == kvm::SoftClock::Virtual) machine_->run_timers();
             continue;
         }
         switch (result->exit_reason) {

@@ -17,6 +17,7 @@
 
 #include "base/unique_fd.h"
 #include "kvm/api.h"
+#include "kvm/uapi/kvm_soft.h"
 #include "machine/ppce500.h"
 #include "vmm/run_options.h"
 
@@ -46,12 +47,10 @@ class Guest {
     };
 
     // Creates VM and vCPUs, reserves the performance monitor as the options say, and loads the
-    // images into `ram` (guest physical 0 up; it must outlive the guest). `busy` names who holds
-    // the performance monitor. Nothing executes yet.
+    // images into `ram` (guest physical 0 up; it must outlive the guest). Nothing executes yet.
     static Result<std::unique_ptr<Guest>> boot(kvm::System& system, const RunOptions& options,
                                                std::span<uint8_t> ram,
-                                               const machine::BootFiles& files, Io io,
-                                               const std::function<std::string()>& busy);
+                                               const machine::BootFiles& files, Io io);
     // Stops all vCPUs.
     ~Guest();
     Guest(const Guest&) = delete;
@@ -85,17 +84,20 @@ class Guest {
     };
 
     Guest(const RunOptions& options, Io io);
-    Result<void> build(kvm::System& system, std::span<uint8_t> ram, const machine::BootFiles& files,
-                       const std::function<std::string()>& busy);
-    Result<void> reserve_perfmon(const std::function<std::string()>& busy);
+    Result<void> build(kvm::System& system, std::span<uint8_t> ram,
+                       const machine::BootFiles& files);
+    Result<void> reserve_perfmon();
     Result<void> create_vcpus();
     Result<void> create_machine();
+    void wire_time(machine::MachineHooks& hooks);
 
     void run_thread(unsigned cpu);
     Result<void> enter_start_state(Cpu& cpu);
     void run_vcpu(unsigned cpu);
     void leave_with(GuestEnd end);
-    void set_deadline(std::optional<uint64_t> nanoseconds);
+    // Ends the guest where something failed that cannot.
+    void must(const Result<void>& done);
+    void set_timer(std::optional<uint64_t> nanoseconds);
 
     const RunOptions& options_;
     Io io_;

@@ -61,25 +61,6 @@ class Ram {
     std::span<uint8_t> bytes_;
 };
 
-// Keeps the sentence behind the last refusal, which an errno through KVM cannot carry.
-class ExplainingPmc final : public host::PmcHardware {
-  public:
-    explicit ExplainingPmc(host::PmcHardware& hardware) : hardware_(hardware) {}
-    tl::expected<void, host::ReserveError> reserve(host::PmcHandler handler) override {
-        auto outcome = hardware_.reserve(std::move(handler));
-        refusal_ = outcome ? std::string() : outcome.error().error.message;
-        return outcome;
-    }
-    void release() override { hardware_.release(); }
-    [[nodiscard]] bool reserved() const override { return hardware_.reserved(); }
-    void interrupt() override { hardware_.interrupt(); }
-    const std::string& refusal() const { return refusal_; }
-
-  private:
-    host::PmcHardware& hardware_;
-    std::string refusal_;
-};
-
 // Signals as events of the poll loop instead of interruptions anywhere.
 class Signals {
   public:
@@ -134,7 +115,6 @@ class Session {
     Signals signals_;
     std::optional<host::PerfmonRegistry> registry_;
     std::optional<host::RegistryPmcHardware> hardware_;
-    std::optional<ExplainingPmc> pmc_;
     std::unique_ptr<kvm::System> system_;
     UniqueFd console_log_;
     std::optional<Output> console_;
@@ -213,8 +193,7 @@ Result<void> Session::open_kvm() {
         host::HolderInfo owner;
         owner.name = options_.name;
         hardware_.emplace(*registry_, owner);
-        pmc_.emplace(*hardware_);
-        soft.pmc = &*pmc_;
+        soft.pmc = &*hardware_;
     }
     auto system = kvm::make_soft_kvm(soft);
     if (!system) return tl::unexpected(system.error());
@@ -235,11 +214,7 @@ Result<std::unique_ptr<Guest>> Session::boot(Ram& ram) {
     }
     io.console_ready = [this] { eventfd_write(room_.get(), 1); };
     io.warn = [this](const std::string& sentence) { warn(sentence); };
-    const auto busy = [this] {
-        return pmc_ ? pmc_->refusal()
-                    : std::string("a user of the performance monitor on the host");
-    };
-    return Guest::boot(*system_, options_, ram.bytes(), files, std::move(io), busy);
+    return Guest::boot(*system_, options_, ram.bytes(), files, std::move(io));
 }
 
 std::optional<int> Session::wait_for_end() {
