@@ -40,7 +40,7 @@ Core::Core(const Config& config)
     reset();
 }
 
-// The state after a hard reset (e500mc core manual 4.3); lines keep their levels, as they come
+// The state after a hard reset; lines keep their levels, as they come
 // from outside.
 void Core::reset() {
     state.gpr.fill(0);
@@ -84,8 +84,8 @@ void Core::set_msr(uint32_t value) {
 }
 
 void Core::set_halted(bool halted) {
-    halted_ = halted;
-    if (halted)
+    halted_ = halted || checkstop_;
+    if (halted_)
         state.attention.fetch_or(kHalted, std::memory_order_relaxed);
     else
         state.attention.fetch_and(~uint32_t{kHalted}, std::memory_order_relaxed);
@@ -96,16 +96,23 @@ uint64_t Core::instructions_to_deadline(uint64_t limit) {
     // Instructions take a cycle or more, so a number of cycles bounds that of instructions.
     uint64_t count = std::min(limit, timers_.cycles_to_next_event());
     count = std::min(count, perfmon_.instructions_to_event());
-    const uint64_t tick = perfmon_.next_time_base_event(last_time_base_);
-    if (tick != ~uint64_t{0}) {
-        const uint64_t cycles = state.totals.cycles();
-        const uint64_t now = timers_.time_base();
-        const uint64_t wait = tick > now ? tick - now : 0;
-        const uint64_t ticks = config_.time->ticks(cycles);
-        if (wait <= ~uint64_t{0} - ticks)
-            count = std::min(count, config_.time->cycles_until(ticks + wait, cycles));
-    }
+    const uint64_t wait = ticks_to_time_base_event();
+    const uint64_t cycles = state.totals.cycles();
+    const uint64_t ticks = config_.time->ticks(cycles);
+    if (wait <= ~uint64_t{0} - ticks && wait != ~uint64_t{0})
+        count = std::min(count, config_.time->cycles_until(ticks + wait, cycles));
     return std::max<uint64_t>(count, 1);
+}
+
+uint64_t Core::ticks_to_deadline() const {
+    return std::min(timers_.ticks_to_next_event(), ticks_to_time_base_event());
+}
+
+uint64_t Core::ticks_to_time_base_event() const {
+    const uint64_t tick = perfmon_.next_time_base_event(last_time_base_);
+    if (tick == ~uint64_t{0}) return tick;
+    const uint64_t now = timers_.time_base();
+    return tick > now ? tick - now : 0;
 }
 
 // ---- code pages ----

@@ -121,9 +121,9 @@ class Core {
     // Delivers fault(): ESR, DEAR, MAS as the kind wants; SRR0 = `pc` (address of the instruction,
     // or the next one for sc); totals exact for the instructions before it.
     void deliver_fault(uint64_t pc);
-    // Counts in the totals: Interrupts, those by class, and SystemCallsAndTraps.
     // Saves pc and MSR in the registers of the kind's class and goes to IVPR | IVORn. A machine
-    // check with MSR[ME] 0 is the checkstop instead.
+    // check with MSR[ME] 0 is the checkstop instead. Counts in the totals: Interrupts, those by
+    // class, SystemCallsAndTraps (traps: deliver_fault).
     void take_interrupt(Interrupt kind, uint64_t return_address);
 
     // ---- Asynchronous interrupts ----
@@ -167,6 +167,9 @@ class Core {
     // 1 while an MMIO answer waits to be used or debug events are armed, else up to the first
     // timer or PM deadline. A deadline by the wall clock is not seen: the caller polls.
     uint64_t instructions_to_deadline(uint64_t limit);
+    // Time base ticks from now to the first moment at which time alone changes something: a timer
+    // or a time-base event of the PM. UINT64_MAX if none comes. For a halted core.
+    uint64_t ticks_to_deadline() const;
 
     // ---- MMIO ----
     const MmioAccess* mmio_request() const { return mmio_waiting_ ? &mmio_request_ : nullptr; }
@@ -228,6 +231,12 @@ class Core {
     void code_stored(const MemorySlot& slot, uint64_t physical, uint64_t length);
     bool reservation_target(uint64_t ea, unsigned size, Access access, Piece& piece,
                             uint8_t*& host);
+
+    // core.cpp
+    uint64_t ticks_to_time_base_event() const;
+
+    // spr.cpp
+    bool write_register(unsigned number, uint64_t value, bool restore);
 
     // interrupts.cpp
     std::optional<Interrupt> most_urgent(uint32_t enabled_by) const;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Debug events: single step, taken branches, address compares (EREF chapter 8.4 and 4.13). Events
+// Debug events: single step, taken branches, address compares (EREF, debug facilities). Events
 // are recognized while DBCR0[IDM] and MSR[DE] are both 1; what software waits for with MSR[DE] 0
 // (imprecise events of address compares) is not recorded.
 #include "core/core.h"
@@ -125,7 +125,8 @@ bool Core::debug_before() {
     return true;
 }
 
-// The branch taken event is recognized before the branch (EREF 8.4.4): what it did is taken back.
+// The branch taken event is recognized before the branch (EREF, debug
+// events): what it did is taken back.
 void Core::debug_after(bool taken_branch) {
     if (!debug_armed_) return;  // the instruction itself disarmed it: no event
     const uint64_t control = sprs_[spr::kDBCR0];

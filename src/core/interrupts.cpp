@@ -8,7 +8,7 @@
 namespace perfvisor::core {
 namespace {
 
-// MSR bits that an interrupt of the class leaves as they are; it clears the others (EREF 7.6,
+// MSR bits that an interrupt of the class leaves as they are; it clears the others (EREF chapter 7,
 // with category E.ED, which gives debug interrupts save registers of their own).
 constexpr uint32_t kept_msr_bits(InterruptClass by) {
     switch (by) {
@@ -48,7 +48,7 @@ constexpr uint32_t line_bit(Line line) {
     return 1u << static_cast<unsigned>(line);
 }
 
-// Pending doorbells, and the message of msgsnd and msgclr (EREF 7.8.22).
+// Pending doorbells, and the message of msgsnd and msgclr (EREF, msgsnd).
 constexpr uint32_t kDoorbell = 1, kCriticalDoorbell = 2;
 constexpr uint32_t kMessageBroadcast = 0x04000000, kMessagePirTag = 0x3fff;
 
@@ -204,6 +204,7 @@ bool Core::deliver_pending_interrupt() {
 }
 
 bool Core::interrupt_pending_unmasked() {
+    if (checkstop_) return false;
     synchronize_time();
     return most_urgent(msr::kME | msr::kDE | msr::kCE | msr::kEE).has_value();
 }

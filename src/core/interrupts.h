@@ -32,7 +32,7 @@ enum class Interrupt : uint8_t {
     Count = 42,
 };
 
-// Which registers an interrupt saves pc and MSR in, and which MSR bits it leaves (EREF 7.2).
+// Which registers an interrupt saves pc and MSR in, and which MSR bits it leaves (EREF chapter 7).
 enum class InterruptClass : uint8_t {
     Base,          // SRR0, SRR1, rfi
     Critical,      // CSRR0, CSRR1, rfci

@@ -16,7 +16,8 @@ constexpr unsigned kLongestAccess = 64;   // a cache line
 
 }  // namespace
 
-// External PID accesses take address space, process and privilege from EPLC or EPSC (EREF 6.4.3).
+// External PID accesses take address space, process and privilege from EPLC or EPSC (EREF, external
+// PID).
 Core::AccessContext Core::context(Access access, bool external) const {
     if (external) {
         const Mmu::Registers& r = mmu_.registers();

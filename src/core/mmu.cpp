@@ -28,7 +28,7 @@ uint32_t permission_needed(Access access, bool user) {
 // The fault that an access meets where no entry matches, or where one forbids it.
 Fault fault_of(Access access, uint64_t ea, bool missing) {
     if (access == Access::Fetch) {
-        // An instruction TLB error leaves ESR alone (EREF 7.8.15).
+        // An instruction TLB error leaves ESR alone (EREF chapter 7).
         return {.kind = missing ? Interrupt::InstructionTlbError : Interrupt::InstructionStorage,
                 .sets_esr = !missing};
     }

@@ -78,7 +78,8 @@ void Mmu::mas_from_entry(Position position) {
 }
 
 // The default TLB, and the way of TLB0 to replace: the next victim, which moves on when tlbwe
-// writes MAS0[NV] back (e500mc core manual 6.3.2.2).
+// writes MAS0[NV] back (e500 core family
+// manual 12.3.2.2).
 void Mmu::take_replacement_hint() {
     const uint32_t tlb = registers_.mas4 >> kTlbselShift & kTlbselMask;
     uint32_t esel = 0, nv = next_victim_;
@@ -89,7 +90,7 @@ void Mmu::take_replacement_hint() {
     registers_.mas0 = tlb << kTlbselShift | esel << kEselShift | nv;
 }
 
-// The fields that a TLB error and an unsuccessful tlbsx set alike.
+// The fields that a TLB error and an unsuccessful tlbsx set alike (e500 core family manual 12.7.2).
 void Mmu::mas_defaults() {
     Registers& r = registers_;
     take_replacement_hint();
@@ -191,7 +192,8 @@ void Mmu::tlbilx(unsigned t, uint64_t ea) {
         forget_all();
 }
 
-// Both bits read 0 again at once: an invalidation takes no time (e500mc core manual 2.16.2).
+// Both bits read 0 again at once: an invalidation takes no time (e500 core family
+// manual 2.12.2).
 void Mmu::write_mmucsr0(uint32_t value) {
     const auto any = [](const TlbEntry&) { return true; };
     unsigned count = 0;
@@ -200,7 +202,7 @@ void Mmu::write_mmucsr0(uint32_t value) {
     if (count > 0) forget_all();
 }
 
-// TLBnCFG: ASSOC, MINSIZE, MAXSIZE, IPROT, AVAIL, NENTRY (EREF 6.5.3).
+// TLBnCFG: ASSOC, MINSIZE, MAXSIZE, IPROT, AVAIL, NENTRY (EREF, TLBnCFG).
 uint32_t Mmu::tlbcfg(unsigned tlb) const {
     if (tlb == 0) return model_.tlb0_ways << 24 | 1u << 20 | 1u << 16 | model_.tlb0_entries;
     if (tlb == 1)
@@ -215,7 +217,7 @@ uint32_t Mmu::tlbps(unsigned tlb) const {
     return 0;
 }
 
-// MMUCFG: LPIDSIZE 0 (no E.HV), RASIZE, NPIDS, PIDSIZE, NTLBS 2, version 1.0 (EREF 6.5.2).
+// MMUCFG: LPIDSIZE 0 (no E.HV), RASIZE, NPIDS, PIDSIZE, NTLBS 2, version 1.0 (EREF, MMUCFG).
 uint32_t Mmu::mmucfg() const {
     return model_.physical_bits << 17 | model_.reset_pid_count << 11 | (model_.pid_bits - 1) << 6 |
            1u << 2;

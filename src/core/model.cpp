@@ -14,7 +14,7 @@ constexpr uint32_t categories(C... category) {
 }
 
 // L1CFGn: block size 64 bytes (CBSIZE 1), pseudo-LRU (CREPL 1), line locking (CLA), parity (CPA),
-// ways - 1, KiB (EREF 4.10.1).
+// ways - 1, KiB (EREF, L1CFG0).
 constexpr uint32_t l1_configuration(uint32_t kibibytes, uint32_t ways) {
     return 1u << 23 | 1u << 21 | 1u << 20 | 1u << 19 | (ways - 1) << 11 | kibibytes;
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The special purpose registers: one row says what each is (e500mc core manual, table 2-2), and
+// The special purpose registers: one row says what each is (e500mc core manual chapter 2), and
 // what mtspr and mfspr do with it where that is more than storing a value.
 #include "core/spr.h"
 
-#include <algorithm>
+#include <array>
+#include <iterator>
 
 #include "core/core.h"
 
@@ -23,6 +24,7 @@ struct SprTable {
         uint64_t mask;  // bits that can be written; the others read 0
         Read read;      // null: the value stored
         Write write;    // null: stores the value
+        Write restore;  // from outside the guest; null: as write
     };
 
     static const Row* find(unsigned number);
@@ -31,6 +33,10 @@ struct SprTable {
     template <unsigned kNumber>
     static uint64_t stored(Core& c) {
         return c.sprs_[kNumber];
+    }
+    template <unsigned kNumber>
+    static void store(Core& c, uint64_t value) {
+        c.sprs_[kNumber] = value;
     }
     static uint64_t zero(Core&) { return 0; }
     static void ignore(Core&, uint64_t) {}
@@ -87,7 +93,7 @@ struct SprTable {
         c.last_time_base_ = c.timers_.time_base();
         c.check_interrupts();
     }
-    // The alternate time base counts core cycles (e500mc core manual 2.7.5).
+    // The alternate time base counts core cycles (e500mc core manual, ATB).
     static uint64_t read_atbl(Core& c) { return c.state.totals.cycles() & 0xffffffff; }
     static uint64_t read_atbu(Core& c) { return c.state.totals.cycles() >> 32; }
     static uint64_t read_dec(Core& c) { return c.timers_.decrementer(); }
@@ -110,6 +116,11 @@ struct SprTable {
     }
     static void write_tsr(Core& c, uint64_t value) {
         c.timers_.clear_tsr(static_cast<uint32_t>(value));
+    }
+    static void restore_tsr(Core& c, uint64_t value) {
+        c.timers_.clear_tsr(~uint32_t{0});
+        c.timers_.set_tsr(static_cast<uint32_t>(value));
+        c.check_interrupts();
     }
 
     // ---- MMU ----
@@ -162,26 +173,39 @@ constexpr uint64_t kAll = ~uint64_t{0};
 constexpr uint64_t kVector = 0xfff0;  // IVORn: the offset is a multiple of 16
 
 constexpr T::Row plain(uint16_t number, const char* name, uint64_t mask = kAll) {
-    return {number, name, T::kReadWrite, mask, nullptr, nullptr};
+    return {number, name, T::kReadWrite, mask, nullptr, nullptr, nullptr};
 }
 constexpr T::Row read_only(uint16_t number, const char* name, T::Read read) {
-    return {number, name, T::kRead, 0, read, nullptr};
+    return {number, name, T::kRead, 0, read, nullptr, nullptr};
+}
+constexpr T::Row special(uint16_t number, const char* name, T::Read read, T::Write write,
+                         T::Write restore = nullptr) {
+    return {number, name, T::kReadWrite, kAll, read, write, restore};
+}
+constexpr T::Row write_only(uint16_t number, const char* name, T::Write write) {
+    return {number, name, T::kWrite, kAll, nullptr, write, nullptr};
+}
+// Bits written as 1 are cleared.
+template <unsigned kNumber>
+constexpr T::Row write_one_to_clear(const char* name) {
+    return special(kNumber, name, nullptr, T::clear<kNumber>, T::store<kNumber>);
 }
 template <uint32_t R::*kMember>
 constexpr T::Row mmu(uint16_t number, const char* name, uint64_t mask) {
-    return {number, name, T::kReadWrite, mask, T::read_mmu<kMember>, T::write_mmu<kMember>};
+    return {number, name, T::kReadWrite, mask, T::read_mmu<kMember>, T::write_mmu<kMember>,
+            nullptr};
 }
 
 // Ascending by number. Bit 4 of the number (0x10) says whether a register is privileged.
 constexpr T::Row kRows[] = {
-    {spr::kXER, "XER", T::kReadWrite, kAll, T::read_xer, T::write_xer},
-    {spr::kLR, "LR", T::kReadWrite, kAll, T::read_lr, T::write_lr},
-    {spr::kCTR, "CTR", T::kReadWrite, kAll, T::read_ctr, T::write_ctr},
-    {spr::kDEC, "DEC", T::kReadWrite, kAll, T::read_dec, T::write_dec},
+    special(spr::kXER, "XER", T::read_xer, T::write_xer),
+    special(spr::kLR, "LR", T::read_lr, T::write_lr),
+    special(spr::kCTR, "CTR", T::read_ctr, T::write_ctr),
+    special(spr::kDEC, "DEC", T::read_dec, T::write_dec),
     plain(spr::kSRR0, "SRR0"),
     plain(spr::kSRR1, "SRR1"),
-    {spr::kPID, "PID", T::kReadWrite, kAll, T::read_mmu<&R::pid>, T::write_pid},
-    {spr::kDECAR, "DECAR", T::kReadWrite, kAll, T::read_decar, T::write_decar},
+    special(spr::kPID, "PID", T::read_mmu<&R::pid>, T::write_pid),
+    special(spr::kDECAR, "DECAR", T::read_decar, T::write_decar),
     plain(spr::kCSRR0, "CSRR0"),
     plain(spr::kCSRR1, "CSRR1"),
     plain(spr::kDEAR, "DEAR"),
@@ -203,22 +227,22 @@ constexpr T::Row kRows[] = {
     plain(spr::kSPRG5, "SPRG5"),
     plain(spr::kSPRG6, "SPRG6"),
     plain(spr::kSPRG7, "SPRG7"),
-    {spr::kTBLWrite, "TBL", T::kWrite, kAll, nullptr, T::write_tbl},
-    {spr::kTBUWrite, "TBU", T::kWrite, kAll, nullptr, T::write_tbu},
-    {spr::kPIR, "PIR", T::kReadWrite, kAll, T::read_pir, T::write_pir},
+    write_only(spr::kTBLWrite, "TBL", T::write_tbl),
+    write_only(spr::kTBUWrite, "TBU", T::write_tbu),
+    special(spr::kPIR, "PIR", T::read_pir, T::write_pir),
     read_only(spr::kPVR, "PVR", T::read_pvr),
-    {spr::kDBSR, "DBSR", T::kReadWrite, kAll, nullptr, T::clear<spr::kDBSR>},
-    {spr::kDBSRWR, "DBSRWR", T::kWrite, kAll, nullptr, T::write_dbsrwr},
-    {spr::kDBCR0, "DBCR0", T::kReadWrite, kAll, nullptr, T::write_dbcr0},
+    write_one_to_clear<spr::kDBSR>("DBSR"),
+    write_only(spr::kDBSRWR, "DBSRWR", T::write_dbsrwr),
+    special(spr::kDBCR0, "DBCR0", nullptr, T::write_dbcr0),
     plain(spr::kDBCR1, "DBCR1"),
     plain(spr::kDBCR2, "DBCR2"),
     plain(spr::kIAC1, "IAC1", ~uint64_t{3}),
     plain(spr::kIAC2, "IAC2", ~uint64_t{3}),
     plain(spr::kDAC1, "DAC1"),
     plain(spr::kDAC2, "DAC2"),
-    {spr::kTSR, "TSR", T::kReadWrite, kAll, T::read_tsr, T::write_tsr},
+    special(spr::kTSR, "TSR", T::read_tsr, T::write_tsr, T::restore_tsr),
     mmu<&R::mas5>(spr::kMAS5, "MAS5", 0xffffffff),
-    {spr::kTCR, "TCR", T::kReadWrite, kAll, T::read_tcr, T::write_tcr},
+    special(spr::kTCR, "TCR", T::read_tcr, T::write_tcr),
     mmu<&R::mas8>(spr::kMAS8, "MAS8", 0xffffffff),
     plain(spr::kIVOR0, "IVOR0", kVector),
     plain(spr::kIVOR0 + 1, "IVOR1", kVector),
@@ -249,17 +273,17 @@ constexpr T::Row kRows[] = {
     plain(spr::kMCARU, "MCARU"),
     plain(spr::kMCSRR0, "MCSRR0"),
     plain(spr::kMCSRR1, "MCSRR1"),
-    {spr::kMCSR, "MCSR", T::kReadWrite, kAll, nullptr, T::clear<spr::kMCSR>},
+    write_one_to_clear<spr::kMCSR>("MCSR"),
     plain(spr::kMCAR, "MCAR"),
     plain(spr::kDSRR0, "DSRR0"),
     plain(spr::kDSRR1, "DSRR1"),
-    {spr::kDDAM, "DDAM", T::kWrite, kAll, nullptr, T::ignore},
+    write_only(spr::kDDAM, "DDAM", T::ignore),
     plain(spr::kSPRG8, "SPRG8"),
     plain(spr::kSPRG9, "SPRG9"),
     plain(spr::kL1CSR2, "L1CSR2"),
     mmu<&R::mas0>(spr::kMAS0, "MAS0", 0x3fff0fff),
     mmu<&R::mas1>(spr::kMAS1, "MAS1", 0xffff1f00),
-    {spr::kMAS2, "MAS2", T::kReadWrite, ~uint64_t{0xf80}, T::read_mas2, T::write_mas2},
+    {spr::kMAS2, "MAS2", T::kReadWrite, ~uint64_t{0xf80}, T::read_mas2, T::write_mas2, nullptr},
     mmu<&R::mas3>(spr::kMAS3, "MAS3", 0xfffff3ff),
     mmu<&R::mas4>(spr::kMAS4, "MAS4", 0x30000f7f),
     mmu<&R::mas6>(spr::kMAS6, "MAS6", 0x3fff0001),
@@ -277,7 +301,7 @@ constexpr T::Row kRows[] = {
     mmu<&R::mas7>(spr::kMAS7, "MAS7", 0xf),
     mmu<&R::eplc>(spr::kEPLC, "EPLC", 0xffffffff),
     mmu<&R::epsc>(spr::kEPSC, "EPSC", 0xffffffff),
-    {spr::kDEVENT, "DEVENT", T::kReadWrite, kAll, T::zero, T::ignore},
+    special(spr::kDEVENT, "DEVENT", T::zero, T::ignore),
     plain(spr::kNSPD, "NSPD"),
     plain(spr::kNSPC, "NSPC"),
     plain(spr::kL2ERRINJHI, "L2ERRINJHI"),
@@ -286,39 +310,39 @@ constexpr T::Row kRows[] = {
     read_only(spr::kL2CAPTDATAHI, "L2CAPTDATAHI", T::zero),
     read_only(spr::kL2CAPTDATALO, "L2CAPTDATALO", T::zero),
     read_only(spr::kL2CAPTECC, "L2CAPTECC", T::zero),
-    {spr::kL2ERRDET, "L2ERRDET", T::kReadWrite, kAll, nullptr, T::clear<spr::kL2ERRDET>},
-    {spr::kHID0, "HID0", T::kReadWrite, kAll, nullptr, T::write_hid0},
+    write_one_to_clear<spr::kL2ERRDET>("L2ERRDET"),
+    special(spr::kHID0, "HID0", nullptr, T::write_hid0),
     plain(spr::kHID1, "HID1"),
     // CLFC and CFI, ICLFC and ICFI
-    {spr::kL1CSR0, "L1CSR0", T::kReadWrite, kAll, nullptr, T::store_without<spr::kL1CSR0, 0x102>},
-    {spr::kL1CSR1, "L1CSR1", T::kReadWrite, kAll, nullptr, T::store_without<spr::kL1CSR1, 0x102>},
-    {spr::kMMUCSR0, "MMUCSR0", T::kReadWrite, kAll, T::zero, T::write_mmucsr0},
+    special(spr::kL1CSR0, "L1CSR0", nullptr, T::store_without<spr::kL1CSR0, 0x102>),
+    special(spr::kL1CSR1, "L1CSR1", nullptr, T::store_without<spr::kL1CSR1, 0x102>),
+    special(spr::kMMUCSR0, "MMUCSR0", T::zero, T::write_mmucsr0),
     // BBFI
-    {spr::kBUCSR, "BUCSR", T::kReadWrite, kAll, nullptr, T::store_without<spr::kBUCSR, 0x200>},
+    special(spr::kBUCSR, "BUCSR", nullptr, T::store_without<spr::kBUCSR, 0x200>),
     read_only(spr::kMMUCFG, "MMUCFG", T::read_mmucfg),
     // L2FI, L2FL, L2LFC
-    {spr::kL2CSR0, "L2CSR0", T::kReadWrite, kAll, nullptr,
-     T::store_without<spr::kL2CSR0, 0x00200c00>},
+    special(spr::kL2CSR0, "L2CSR0", nullptr, T::store_without<spr::kL2CSR0, 0x00200c00>),
     plain(spr::kL2CSR1, "L2CSR1"),
     read_only(spr::kSVR, "SVR", T::zero),
 };
 
-constexpr bool ascending() {
-    for (size_t n = 1; n < std::size(kRows); ++n)
-        if (kRows[n - 1].number >= kRows[n].number) return false;
-    return true;
+// Where the row of each number is, counted from 1; 0: no such register.
+constexpr std::array<uint8_t, 1024> places() {
+    static_assert(std::size(kRows) < 256);
+    std::array<uint8_t, 1024> places{};
+    for (size_t n = 0; n < std::size(kRows); ++n)
+        places[kRows[n].number] = static_cast<uint8_t>(n + 1);
+    return places;
 }
-static_assert(ascending(), "rows are searched by number");
+constexpr auto kPlaces = places();
 
 constexpr unsigned kPrivilegedBit = 0x10;
 
 }  // namespace
 
 const SprTable::Row* SprTable::find(unsigned number) {
-    const auto* row =
-        std::lower_bound(std::begin(kRows), std::end(kRows), number,
-                         [](const Row& r, unsigned wanted) { return r.number < wanted; });
-    return row != std::end(kRows) && row->number == number ? row : nullptr;
+    const uint8_t place = number < kPlaces.size() ? kPlaces[number] : 0;
+    return place ? &kRows[place - 1] : nullptr;
 }
 
 bool Core::get_spr(unsigned number, uint64_t& value) {
@@ -329,19 +353,24 @@ bool Core::get_spr(unsigned number, uint64_t& value) {
 }
 
 bool Core::set_spr(unsigned number, uint64_t value) {
+    return write_register(number, value, true);
+}
+
+bool Core::write_register(unsigned number, uint64_t value, bool restore) {
     const SprTable::Row* row = SprTable::find(number);
     if (!row || !(row->direction & SprTable::kWrite)) return false;
     const uint64_t kept = value & row->mask & value_mask_;
-    if (row->write)
+    if (restore && row->restore)
+        row->restore(*this, kept);
+    else if (row->write)
         row->write(*this, kept);
     else
         sprs_[number] = kept;
-    if (number == spr::kDBCR1 || number == spr::kDBCR2) update_debug();
     return true;
 }
 
 // In user mode a number with the privilege bit is privileged whether or not the register exists
-// (EREF 4.2.2).
+// (EREF, mtspr).
 SprResult Core::read_spr(unsigned number, uint64_t& value) {
     if ((number & kPrivilegedBit) && (state.msr & msr::kPR)) return SprResult::Privileged;
     return get_spr(number, value) ? SprResult::Ok : SprResult::Illegal;
@@ -349,7 +378,7 @@ SprResult Core::read_spr(unsigned number, uint64_t& value) {
 
 SprResult Core::write_spr(unsigned number, uint64_t value) {
     if ((number & kPrivilegedBit) && (state.msr & msr::kPR)) return SprResult::Privileged;
-    return set_spr(number, value) ? SprResult::Ok : SprResult::Illegal;
+    return write_register(number, value, false) ? SprResult::Ok : SprResult::Illegal;
 }
 
 // ---- performance monitor registers ----

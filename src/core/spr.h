@@ -119,12 +119,12 @@ enum Number : uint16_t {
 // HID0: the power-saving modes that MSR[WE] enters.
 constexpr uint32_t kHid0PowerModes = 0x00e00000;  // DOZE, NAP, SLEEP
 
-// External PID contexts EPLC and EPSC (EREF 4.12.4).
+// External PID contexts EPLC and EPSC (EREF, external PID).
 namespace epc {
 constexpr uint32_t kEPR = 0x80000000, kEAS = 0x40000000, kEPID = 0x00003fff;
 }  // namespace epc
 
-// Debug control and status registers (EREF 4.13). DBSR has the event bits of DBCR0.
+// Debug control and status registers. DBSR has the event bits of DBCR0.
 namespace dbcr0 {
 constexpr uint32_t kEDM = 0x80000000, kIDM = 0x40000000, kRST = 0x30000000, kICMP = 0x08000000,
                    kBRT = 0x04000000, kIRPT = 0x02000000, kTRAP = 0x01000000, kIAC1 = 0x00800000,

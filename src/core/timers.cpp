@@ -7,7 +7,7 @@
 namespace perfvisor::core {
 namespace {
 
-// TCR and TSR (EREF 4.7).
+// TCR and TSR bits.
 constexpr uint32_t kTcrWrc = 0x30000000, kTcrWie = 0x08000000, kTcrDie = 0x04000000,
                    kTcrFie = 0x00800000, kTcrAre = 0x00400000, kTcrBits = 0xffdfe000;
 constexpr uint32_t kTsrEnw = 0x80000000, kTsrWis = 0x40000000, kTsrWrs = 0x30000000,
@@ -79,7 +79,7 @@ void Timers::write_tbu(uint32_t value) {
     write_time_base((time_base() & 0xffffffff) | uint64_t{value} << 32);
 }
 
-// A bit that the write takes from 0 to 1 counts as a transition (EREF 8.3).
+// A bit that the write takes from 0 to 1 counts as a transition (EREF chapter 8).
 void Timers::write_time_base(uint64_t value) {
     update();
     const uint64_t old = time_base();
@@ -98,7 +98,7 @@ uint32_t Timers::decrementer() const {
     return static_cast<uint32_t>(decar_ - (now - dec_zero_) % decar_);
 }
 
-// Writing 0 stops the decrementer and is no event (EREF 8.4).
+// Writing 0 stops the decrementer and is no event (EREF chapter 8).
 void Timers::write_decrementer(uint32_t value) {
     update();
     dec_zero_ = value == 0 ? kNever : running() + value;
@@ -117,7 +117,7 @@ uint32_t Timers::tcr() const {
     return tcr_;
 }
 
-// Once software has set TCR[WRC], only a reset clears it (EREF 4.7.1).
+// Once software has set TCR[WRC], only a reset clears it (EREF, TCR).
 void Timers::write_tcr(uint32_t value) {
     update();
     const uint32_t sticky = tcr_ & kTcrWrc;
@@ -151,7 +151,7 @@ unsigned Timers::update() {
     return reset_request_;
 }
 
-// With auto-reload the value after 1 is DECAR, so the period is DECAR ticks (EREF 8.4).
+// With auto-reload the value after 1 is DECAR, so the period is DECAR ticks (EREF, DECAR).
 void Timers::update_decrementer(uint64_t now) {
     if (dec_zero_ > now || dec_zero_ == kNever) return;
     tsr_ |= kTsrDis;
@@ -161,7 +161,7 @@ void Timers::update_decrementer(uint64_t now) {
         dec_zero_ = kNever;
 }
 
-// The watchdog's states: ENW, then WIS, then the reset that TCR[WRC] asks for (EREF 8.6).
+// The watchdog's states: ENW, then WIS, then the reset that TCR[WRC] asks for (EREF, watchdog).
 void Timers::watchdog_time_outs(uint64_t count) {
     for (uint64_t n = std::min<uint64_t>(count, 3); n > 0; --n) {
         if (!(tsr_ & kTsrEnw)) {

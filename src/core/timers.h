@@ -46,6 +46,8 @@ class Timers {
     bool fixed_interval_pending() const;
     bool watchdog_pending() const;
 
+    // Ticks from now until update() will next change something, UINT64_MAX if it never will.
+    uint64_t ticks_to_next_event() const;
     // The time base tick at which update() will next change something, UINT64_MAX if none.
     uint64_t next_event_tick() const;
     // The same as cycles from now by the source; UINT64_MAX if never or unknown.
@@ -61,8 +63,6 @@ class Timers {
 
     // Ticks the time base has run for, without what it missed while frozen.
     uint64_t running() const;
-    // Ticks from now to the next change of TSR, kNever if none comes.
-    uint64_t ticks_to_next_event() const;
     void update_decrementer(uint64_t now);
     void watchdog_time_outs(uint64_t count);
 
