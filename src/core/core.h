@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <optional>
+#include <vector>
 
 #include "core/interconnect.h"
 #include "core/interrupts.h"
@@ -68,6 +69,18 @@ class Core {
     // Privilege is checked by the SPR number's bit 5 as the manual says. Totals must be exact.
     SprResult read_spr(unsigned spr, uint64_t& value);
     SprResult write_spr(unsigned spr, uint64_t value);
+    // The same from outside the guest (KVM, debugger): whatever MSR[PR] is. False: no such
+    // register, or not one for this direction. Registers cleared by writing ones are written.
+    bool get_spr(unsigned spr, uint64_t& value);
+    bool set_spr(unsigned spr, uint64_t value);
+
+    // mfpmr and mtpmr with their privilege, time base events and the interrupt they may make
+    // pending. Which instructions the totals include is as PerfMon::read and write say.
+    SprResult read_pmr(unsigned pmr, uint32_t& value);
+    SprResult write_pmr(unsigned pmr, uint32_t value);
+
+    // rfi, rfci, rfdi, rfmci: pc and MSR from the class's save registers.
+    void return_from_interrupt(InterruptClass from);
 
     // ---- Data accesses (big-endian guest values in host integers) ----
     // False: the access did not happen; fault() or mmio_request() says why, and the engine ends
@@ -77,7 +90,7 @@ class Core {
     template <typename T>
     bool store(uint64_t ea, T value);
 
-    // The general road of load and store: any size 1-16, any alignment, page crossing,
+    // The general road of load and store: any size 1-64, any alignment, page crossing,
     // little-endian pages, MMIO, pages with code, DAC. `bytes` in memory order of a big-endian
     // page.
     bool load_bytes(uint64_t ea, void* bytes, unsigned size);
@@ -86,15 +99,18 @@ class Core {
     bool load_bytes_external(uint64_t ea, void* bytes, unsigned size);
     bool store_bytes_external(uint64_t ea, const void* bytes, unsigned size);
 
-    // Translates for a cache or reservation instruction; false with fault() set.
+    // Translates for a cache or reservation instruction; false with fault() set. A physical
+    // address without memory is no fault here.
     bool translate_data(uint64_t ea, Access access, uint64_t& physical, bool external = false);
-    // lwarx and stwcx. (1, 2, 4, 8 bytes, aligned, else an alignment fault). False: fault.
+    // lwarx and stwcx. (1, 2, 4, 8 bytes, aligned, else an alignment fault). False: fault, which
+    // is a DSI where no memory is. Adds to the totals StwcxSuccess and StwcxFailure.
     bool load_reserve(uint64_t ea, unsigned size, uint64_t& value);
     bool store_conditional(uint64_t ea, unsigned size, uint64_t value, bool& stored);
 
     // ---- Instruction fetch ----
     // Physical address of the instruction at `ea`, in the current MSR[IS], PID, [PR]. False with
-    // fault() set (ISI, instruction TLB error), or where there is no memory: machine check.
+    // fault() set (ISI, instruction TLB error), or where there is no memory: machine check. Pages
+    // marked little-endian are not executed from: ISI with ESR[BO].
     bool translate_fetch(uint64_t ea, uint64_t& physical);
 
     // ---- Exceptions ----
@@ -105,7 +121,9 @@ class Core {
     // Delivers fault(): ESR, DEAR, MAS as the kind wants; SRR0 = `pc` (address of the instruction,
     // or the next one for sc); totals exact for the instructions before it.
     void deliver_fault(uint64_t pc);
-    // Saves pc and MSR in the registers of the kind's class and goes to IVPR | IVORn.
+    // Saves pc and MSR in the registers of the kind's class and goes to IVPR | IVORn. A machine
+    // check with MSR[ME] 0 is the checkstop instead. Counts in the totals: Interrupts, those by
+    // class, SystemCallsAndTraps (traps: deliver_fault).
     void take_interrupt(Interrupt kind, uint64_t return_address);
 
     // ---- Asynchronous interrupts ----
@@ -113,6 +131,18 @@ class Core {
     void set_line(Line line, bool level);
     // From any thread: a doorbell message has come (critical or not).
     void post_doorbell(bool critical);
+    // From any thread: a message of msgsnd (rB's value): taken if its tag or broadcast bit means
+    // this core.
+    void receive_doorbell(uint64_t message);
+    // msgsnd: over the interconnect, or to this core alone where there is none.
+    void send_doorbell(uint64_t message);
+    // msgclr with rB's value: forgets a pending message of that type.
+    void clear_doorbell(uint64_t message);
+    // tlbivax: this core and, over the interconnect, the others.
+    void tlbivax(uint64_t ea);
+    // Sets kInterruptCheck if an interrupt is pending and enabled, after a change that this class
+    // does not see (registers of the PM written directly).
+    void check_interrupts();
     // Brings timers and the PM up to date and takes the most urgent interrupt that is pending and
     // enabled (priorities: e500mc manual 4.11). True if one was taken. When the external proxy is
     // on (set_external_proxy) an external input is not taken but reported by external_wanted():
@@ -126,35 +156,44 @@ class Core {
 
     // wait, or MSR[WE] with HID0 nap or doze: nothing executes until an interrupt.
     bool halted() const { return halted_; }
-    void set_halted(bool halted) { halted_ = halted; }
+    void set_halted(bool halted);  // and CpuState::attention's kHalted with it
+    // A machine check came while MSR[ME] was 0: this core executes nothing more until reset.
+    bool checkstop() const { return checkstop_; }
     // Reset asked for by DBCR0[RST] or the watchdog (TCR[WRC]); 0: none.
     unsigned reset_request() const { return reset_request_; }
 
     // ---- Deadlines ----
     // Instructions the engine may execute before something must be looked at, at most `limit`:
     // 1 while an MMIO answer waits to be used or debug events are armed, else up to the first
-    // timer or PM deadline.
+    // timer or PM deadline. A deadline by the wall clock is not seen: the caller polls.
     uint64_t instructions_to_deadline(uint64_t limit);
+    // Time base ticks from now to the first moment at which time alone changes something: a timer
+    // or a time-base event of the PM. UINT64_MAX if none comes. For a halted core.
+    uint64_t ticks_to_deadline() const;
 
     // ---- MMIO ----
     const MmioAccess* mmio_request() const { return mmio_waiting_ ? &mmio_request_ : nullptr; }
     // The answer to mmio_request(): 8 bytes in memory order, of which `size` count (loads).
     void complete_mmio(const uint8_t* data);
     // An instruction completed (or was interrupted): answers kept for its re-execution are stale.
-    void instruction_finished();
+    void instruction_finished() {
+        if (!mmio_log_.empty()) [[unlikely]]
+            end_mmio_replay();
+    }
 
     // ---- Debug (DBCR0, IAC, DAC, single step) ----
     // True while MSR[DE] and DBCR0 arm some event: the engine then executes one instruction at a
-    // time and calls debug_before and debug_after around it.
+    // time and calls debug_before and debug_after around it, with exact totals at both calls.
     bool debug_armed() const { return debug_armed_; }
     // IAC match at pc: true if a debug interrupt was taken instead of the instruction.
     bool debug_before();
-    // The instruction completed: ICMP, BRT, IRPT, RET, DAC events. `taken` says it was a taken
-    // branch.
+    // The instruction completed (not called after a fault or an interrupt): ICMP, BRT. `taken`
+    // says it was a taken branch; under BRT it is undone, for the event comes before it.
     void debug_after(bool taken_branch);
 
     // ---- Code pages ----
     // The engine keeps code decoded from this physical page: stores to it go the slow way.
+    // To be called before the page's words are read for decoding.
     void protect_code_page(uint64_t physical);
     // The engine registers here to hear of stores to pages with code, and icbi.
     class CodeListener {
@@ -167,6 +206,51 @@ class Core {
     void invalidate_code(uint64_t physical, uint64_t length);
 
   private:
+    friend struct SprTable;  // spr.cpp: one row a register
+
+    struct AccessContext {
+        unsigned as;
+        uint32_t pid;
+        bool user;
+        bool external;
+    };
+    struct Piece {  // the part of an access that lies in one page
+        Translation translation;
+        uint64_t ea;
+        unsigned size;
+    };
+
+    // memory_access.cpp
+    AccessContext context(Access access, bool external) const;
+    bool translate(uint64_t ea, Access access, const AccessContext& in, Translation& out);
+    bool access_bytes(uint64_t ea, uint8_t* bytes, unsigned size, Access access, bool external);
+    bool access_piece(const Piece& piece, uint8_t* bytes, Access access, bool external);
+    bool access_device(uint64_t physical, uint8_t* bytes, unsigned size, bool write);
+    bool ask_device(uint64_t physical, uint8_t* bytes, unsigned size, bool write);
+    void end_mmio_replay();
+    void code_stored(const MemorySlot& slot, uint64_t physical, uint64_t length);
+    bool reservation_target(uint64_t ea, unsigned size, Access access, Piece& piece,
+                            uint8_t*& host);
+
+    // core.cpp
+    uint64_t ticks_to_time_base_event() const;
+
+    // spr.cpp
+    bool write_register(unsigned number, uint64_t value, bool restore);
+
+    // interrupts.cpp
+    std::optional<Interrupt> most_urgent(uint32_t enabled_by) const;
+    void synchronize_time();
+    void enter_checkstop();
+    void deliver_machine_check(const Fault& fault, uint64_t pc);
+
+    // debug.cpp
+    void update_debug();
+    void debug_event(uint32_t dbsr_bits);
+    bool debug_pending() const;
+    bool instruction_address_matches(uint64_t pc, unsigned which) const;
+    uint32_t data_address_events(uint64_t ea, unsigned size, Access access) const;
+
     Config config_;
     Mmu mmu_;
     Timers timers_;
@@ -174,14 +258,29 @@ class Core {
     Fault fault_;
     bool fault_pending_ = false;
     bool halted_ = false;
+    bool checkstop_ = false;
     bool debug_armed_ = false;
+    bool data_breakpoints_ = false;
     bool external_proxy_ = false;
     bool external_wanted_ = false;
     unsigned reset_request_ = 0;
     bool mmio_waiting_ = false;
     MmioAccess mmio_request_;
+    std::vector<MmioAccess> mmio_log_;  // answered accesses of the instruction at pc, in order
+    size_t mmio_used_ = 0;              // how many of them its re-execution has used
     CodeListener* code_listener_ = nullptr;
-    // the implementation's own members follow
+
+    uint32_t msr_mask_;                  // bits this model has
+    uint64_t value_mask_;                // bits of a register
+    std::array<uint64_t, 1024> sprs_{};  // what is stored, by SPR number
+    std::atomic<uint32_t> lines_{0};     // bit per Line
+    std::atomic<uint32_t> doorbells_{0};
+    std::atomic<uint32_t> pir_{0};  // read by the senders of doorbells
+    uint64_t last_time_base_ = 0;   // when time-base events of the PM were last looked for
+
+    // What a taken branch under DBCR0[BRT] goes back to.
+    uint64_t before_pc_ = 0, before_lr_ = 0, before_ctr_ = 0;
+    Totals before_totals_;
 };
 
 // ---- inline ----

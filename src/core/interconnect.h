@@ -18,6 +18,13 @@ class Interconnect {
     // Code of the physical page was changed or flushed (store to a code page, icbi): every other
     // core drops what it decoded from [physical, physical + length).
     virtual void invalidate_code(Core& from, uint64_t physical, uint64_t length) = 0;
+    // `from` is about to decode the physical page, whose has_code byte is set: when this returns,
+    // every other core has dropped its inline write translations of the page
+    // (Mmu::forget_physical_page).
+    virtual void protect_code_page(Core& from, uint64_t physical) {
+        (void)from;
+        (void)physical;
+    }
 };
 
 }  // namespace perfvisor::core

@@ -3,6 +3,7 @@
 // 4 GiB), MAS registers and the TLB instructions (EREF chapter 6.5; e500mc core manual chapter 6).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -40,6 +41,8 @@ struct Translation {
 };
 
 // Told when translations end, so that what was derived from them (block caches, chains) ends too.
+// The flush of one PID is not told: it gives the PID a fresh slot in the address contexts, and the
+// old slot comes back only after all_translations_changed().
 class TranslationListener {
   public:
     virtual ~TranslationListener() = default;
@@ -73,7 +76,8 @@ class Mmu {
     };
     Lookup translate(uint64_t ea, Access access, unsigned as, uint32_t pid, bool user) const;
 
-    // MAS0-MAS2 and MAS6 as hardware sets them on a data or instruction TLB error (EREF 6.5.8).
+    // MAS0-MAS3, MAS6 and MAS7 as hardware sets them on a data or instruction TLB error (EREF
+    // 6.5.8): the replacement hint, the defaults of MAS4, and what to search for.
     void set_mas_for_miss(uint64_t ea, unsigned as, uint32_t pid);
 
     // The TLB instructions; they work on the MAS registers. False: illegal (e.g. reserved TLBSEL).
@@ -104,6 +108,12 @@ class Mmu {
 
     void set_listener(TranslationListener* listener) { listener_ = listener; }
 
+    // Enters a translation of the current data context into the inline cache. `host` is the
+    // page's host address; writes stay out where `writable` is false.
+    void enter_fast(uint64_t ea, const Translation& translation, uint8_t* host, bool writable);
+    // While set (data address breakpoints), the data context matches nothing in the inline cache.
+    void set_fast_disabled(bool disabled);
+
     // Drops the inline cache's entries of a physical page (it became code) or all of them.
     void forget_physical_page(uint64_t physical);
     void forget_all();
@@ -114,7 +124,41 @@ class Mmu {
     Registers registers_;
     std::vector<TlbEntry> tlb_[2];
     TranslationListener* listener_ = nullptr;
-    // implementation's own members follow: PID slots, replacement pointers, TLB1 search order
+
+    struct Position {
+        unsigned tlb, index;
+    };
+    std::optional<Position> find(uint64_t ea, unsigned as, uint32_t pid) const;
+    // The entry that MAS0 (TLBSEL, ESEL) and MAS2 (EPN) name; nothing for a TLB not there.
+    std::optional<Position> selected() const;
+    unsigned set_of(uint64_t ea) const;
+    TlbEntry entry_from_mas(unsigned tlb) const;
+    void mas_from_entry(Position position);
+    void mas_defaults();
+    void take_replacement_hint();
+    TlbEntry sanitized(unsigned tlb, TlbEntry entry) const;
+    void replace(Position position, const TlbEntry& entry);
+    bool overlaps_another(Position position) const;
+    // Invalidates the unprotected entries of `tlb` that `matches` accepts; tells how many.
+    template <typename Matches>
+    unsigned invalidate_if(unsigned tlb, Matches matches, bool announce);
+    void flush_pid(uint32_t pid);
+    void changed(uint64_t ea, uint64_t size);
+    void forget_fast(uint64_t ea, uint64_t size);
+    void list_tlb1();
+    uint32_t slot_of(uint32_t pid);
+
+    static constexpr uint16_t kNoSlot = 0xffff;
+    // Contexts are below 4096 and four belong to a slot; the last slot is never entered.
+    static constexpr uint32_t kSlots = 1023, kUncachedSlot = 1023;
+
+    uint64_t ea_mask_;
+    uint32_t pid_mask_;
+    unsigned next_victim_ = 0;         // TLB0[NV]
+    std::vector<uint8_t> tlb1_valid_;  // indices of the valid entries, ascending
+    std::vector<uint16_t> slots_;      // by PID
+    uint32_t next_slot_ = 0;
+    bool fast_disabled_ = false;
 };
 
 }  // namespace perfvisor::core

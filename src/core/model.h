@@ -22,6 +22,9 @@ struct CoreModel {
     unsigned pmc_event_bits;   // 8
     unsigned reset_pid_count;  // number of PID registers
     uint32_t categories;       // bit per isa::Category
+    uint32_t l1cfg0 = 0;       // cache geometry: L1 data,
+    uint32_t l1cfg1 = 0;       // L1 instructions,
+    uint32_t l2cfg0 = 0;       // back-side L2
 
     bool has(isa::Category c) const { return categories >> static_cast<unsigned>(c) & 1; }
 };

@@ -20,14 +20,16 @@ struct MemorySlot {
     uint8_t* host = nullptr;
     bool readonly = false;
     // A byte per page: not 0 while some engine holds code decoded from the page. Shared by all
-    // cores of the VM; a store to such a page takes the slow path, which invalidates.
+    // cores of the VM; a store to such a page takes the slow path, which invalidates and counts
+    // here how often. Made by set_slot where the caller gives none.
     std::shared_ptr<std::atomic<uint8_t>[]> has_code;
 };
 
 // The slots of one VM. Changed only while no core of the VM runs.
 class PhysicalMemory {
   public:
-    // Adds, replaces or (size 0) removes the slot `slot.id`.
+    // Adds, replaces or (size 0) removes the slot `slot.id`. Each core must then drop what it
+    // derived (Mmu::forget_all).
     void set_slot(MemorySlot slot);
 
     // The slot that holds the physical address, or null where there is no memory (MMIO).

@@ -46,6 +46,8 @@ class Timers {
     bool fixed_interval_pending() const;
     bool watchdog_pending() const;
 
+    // Ticks from now until update() will next change something, UINT64_MAX if it never will.
+    uint64_t ticks_to_next_event() const;
     // The time base tick at which update() will next change something, UINT64_MAX if none.
     uint64_t next_event_tick() const;
     // The same as cycles from now by the source; UINT64_MAX if never or unknown.
@@ -55,6 +57,25 @@ class Timers {
     void freeze(bool frozen);
     // For save and restore: sets TBL and TBU at once.
     void write_time_base(uint64_t value);
+
+  private:
+    static constexpr uint64_t kNever = ~uint64_t{0};
+
+    // Ticks the time base has run for, without what it missed while frozen.
+    uint64_t running() const;
+    void update_decrementer(uint64_t now);
+    void watchdog_time_outs(uint64_t count);
+
+    CpuState& state_;
+    const TimeSource& source_;
+    uint64_t offset_ = 0;          // time base = running() + offset_
+    uint64_t lost_ = 0;            // ticks spent frozen
+    uint64_t frozen_at_ = 0;       // running() while frozen
+    uint64_t last_time_base_ = 0;  // at the last update()
+    uint64_t dec_zero_ = kNever;   // running() at which the decrementer reaches 0
+    uint32_t decar_ = 0, tcr_ = 0, tsr_ = 0;
+    unsigned reset_request_ = 0;
+    bool frozen_ = false;
 };
 
 }  // namespace perfvisor::core

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copies between guest memory and the host: a naturally aligned access of 1, 2, 4 or 8 bytes is
+// one host access, as the architecture promises to the other cores (Power ISA Book II, 1.4).
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace perfvisor::core {
+
+template <typename T>
+inline void copy_from_guest_as(void* to, const uint8_t* guest) {
+    const T value = __atomic_load_n(reinterpret_cast<const T*>(guest), __ATOMIC_RELAXED);
+    std::memcpy(to, &value, sizeof value);
+}
+
+template <typename T>
+inline void copy_to_guest_as(uint8_t* guest, const void* from) {
+    T value;
+    std::memcpy(&value, from, sizeof value);
+    __atomic_store_n(reinterpret_cast<T*>(guest), value, __ATOMIC_RELAXED);
+}
+
+inline bool is_single_access(const uint8_t* guest, unsigned size) {
+    const bool whole = size == 1 || size == 2 || size == 4 || (size == 8 && sizeof(void*) == 8);
+    return whole && (reinterpret_cast<uintptr_t>(guest) & (size - 1)) == 0;
+}
+
+inline void copy_from_guest(uint8_t* to, const uint8_t* guest, unsigned size) {
+    if (!is_single_access(guest, size)) {
+        std::memcpy(to, guest, size);
+        return;
+    }
+    switch (size) {
+        case 1:
+            return copy_from_guest_as<uint8_t>(to, guest);
+        case 2:
+            return copy_from_guest_as<uint16_t>(to, guest);
+        case 4:
+            return copy_from_guest_as<uint32_t>(to, guest);
+        default:
+            return copy_from_guest_as<uint64_t>(to, guest);
+    }
+}
+
+inline void copy_to_guest(uint8_t* guest, const uint8_t* from, unsigned size) {
+    if (!is_single_access(guest, size)) {
+        std::memcpy(guest, from, size);
+        return;
+    }
+    switch (size) {
+        case 1:
+            return copy_to_guest_as<uint8_t>(guest, from);
+        case 2:
+            return copy_to_guest_as<uint16_t>(guest, from);
+        case 4:
+            return copy_to_guest_as<uint32_t>(guest, from);
+        default:
+            return copy_to_guest_as<uint64_t>(guest, from);
+    }
+}
+
+}  // namespace perfvisor::core
