@@ -172,6 +172,7 @@ tl::expected<RuntimeFile, FileFailure> checked_file(const RuntimeDirectory& dire
     const std::string path = directory.file_path(name);
     struct stat status {};
     if (::fstat(fd.get(), &status) != 0) return file_failure(errno, path);
+    if (S_ISDIR(status.st_mode)) return file_failure(EISDIR, path);
     if (!S_ISREG(status.st_mode)) return untrusted(path, "it is not a regular file; remove it");
     // A hard link would let somebody aim our writes at a file elsewhere. (0: just being removed.)
     if (status.st_nlink > 1) return untrusted(path, "it has another hard link; remove it");
