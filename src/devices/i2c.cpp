@@ -54,6 +54,7 @@ void I2c::finish_byte(bool acknowledged) {
 }
 
 void I2c::end_transfer() {
+    if (state_.selected) rtc_.stop();
     state_.addressed = false;
     state_.selected = false;
     state_.receiving = false;
@@ -163,6 +164,7 @@ void I2c::write(const MmioAccess& access, uint64_t value) {
 
 void I2c::reset() {
     const std::lock_guard lock(mutex_);
+    end_transfer();
     state_ = State{};
     update_irq();
 }

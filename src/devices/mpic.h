@@ -154,6 +154,7 @@ class Mpic final : public MmioDevice {
     uint64_t now() const { return clock_ ? clock_() : 0; }
     void expire(unsigned index);
     void expire_all();
+    std::optional<uint64_t> next_deadline() const;
     void update_deadline();
     uint32_t read_timer(unsigned group, uint32_t offset);
     void write_timer(unsigned group, uint32_t offset, uint32_t value);

@@ -50,30 +50,36 @@ void Mpic::expire_all() {
         expire(index);
 }
 
-// Only a timer whose interrupt can be taken and is not pending yet needs to be woken for.
-void Mpic::update_deadline() {
+// When the first timer expires whose interrupt can be taken and is not pending yet; only for those
+// does anybody need to wake up.
+std::optional<uint64_t> Mpic::next_deadline() const {
     std::optional<uint64_t> next;
-    for (unsigned index = 0; index < 2 * kTimersPerGroup; ++index) {
+    for (unsigned index = 0; index < 2 * kTimersPerGroup && clock_; ++index) {
         const TimerGroup& group = state_.groups[index / kTimersPerGroup];
         const Timer& timer = group.timers[index % kTimersPerGroup];
         const Source& source = state_.sources[kFirstTimer + index];
         const bool has_effect = (source.ivpr & kMaskBit) == 0 &&
                                 (targets(kFirstTimer + index) & ~source.multicast) != 0;
-        if (!timer.running || !has_effect || !clock_) continue;
+        if (!timer.running || !has_effect) continue;
         const uint64_t at = timer.origin + timer.count * tick_nanoseconds(group);
         next = std::min(next.value_or(at), at);
     }
+    return next;
+}
+
+void Mpic::update_deadline() {
+    const auto next = next_deadline();
     if (next == deadline_) return;
     deadline_ = next;
     if (outputs_.deadline) outputs_.deadline(next);
 }
 
+// Always says when to come next, since the caller has just used up the deadline it had.
 void Mpic::run_timers() {
     const std::lock_guard lock(mutex_);
     expire_all();
-    // The owner of the clock has used up its deadline, whether or not it moved.
-    deadline_.reset();
-    update_deadline();
+    deadline_ = next_deadline();
+    if (outputs_.deadline) outputs_.deadline(deadline_);
 }
 
 uint32_t Mpic::read_timer(unsigned group_index, uint32_t offset) {

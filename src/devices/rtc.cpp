@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -19,6 +20,7 @@ constexpr uint8_t kOscillatorStopped = 0x20;
 
 constexpr int64_t kYear2000 = 946684800;  // 2000-01-01 00:00:00 UTC
 constexpr int64_t kYear2100 = 4102444800;
+constexpr int64_t kSpan = kYear2100 - kYear2000;
 constexpr int64_t kSecondsPerDay = 86400;
 
 uint8_t to_bcd(unsigned value) {
@@ -83,7 +85,6 @@ Rtc::Rtc(std::function<int64_t()> clock) : clock_(std::move(clock)) {}
 
 // Kept within the years that the registers can show.
 int64_t Rtc::now() const {
-    constexpr int64_t kSpan = kYear2100 - kYear2000;
     const int64_t host = clock_ ? clock_() : kYear2000;
     const int64_t since = (host % kSpan + state_.offset % kSpan - kYear2000) % kSpan;
     return kYear2000 + (since + kSpan) % kSpan;
@@ -103,10 +104,13 @@ void Rtc::latch_time() {
 
 void Rtc::advance() {
     state_.pointer = (state_.pointer + 1) % kBytes;
-    if (state_.pointer == 0) latch_time();
+    if (state_.pointer != 0) return;
+    stop();
+    latch_time();
 }
 
 void Rtc::start(bool is_read) {
+    stop();
     if (is_read) {
         latch_time();
     } else {
@@ -120,36 +124,27 @@ uint8_t Rtc::receive() {
     return value;
 }
 
-void Rtc::set_field(unsigned field, uint8_t value) {
+// Sets the clock to the time registers that were written, all at once: field by field, the 31st of
+// a month yet to be written could become the 1st of the next.
+void Rtc::stop() {
+    if (state_.written == 0) return;
+    const auto written = [this](unsigned field) { return (state_.written >> field & 1) != 0; };
+    const auto& bytes = state_.bytes;
     const int64_t before = now();
     Civil civil = to_civil(before);
-    switch (field) {
-        case 0:
-            civil.second = from_bcd(value & 0x7f);
-            break;
-        case 1:
-            civil.minute = from_bcd(value & 0x7f);
-            break;
-        case 2:
-            state_.bytes[2] = value & kTwelveHours;
-            civil.hour = hour_from_register(value);
-            break;
-        case 3:
-            // The day of the week counts on by itself; which day is 1 is the user's business.
-            state_.weekday_offset = static_cast<uint8_t>(((value & 7) + 6 - civil.weekday + 7) % 7);
-            return;
-        case 4:
-            civil.day = from_bcd(value & 0x3f);
-            break;
-        case 5:
-            civil.month = from_bcd(value & 0x1f) == 0 ? 1 : from_bcd(value & 0x1f);
-            break;
-        default:
-            civil.year = 2000 + static_cast<int>(from_bcd(value));
-            break;
-    }
-    constexpr int64_t kSpan = kYear2100 - kYear2000;
+    if (written(0)) civil.second = from_bcd(bytes[0] & 0x7f);
+    if (written(1)) civil.minute = from_bcd(bytes[1] & 0x7f);
+    if (written(2)) civil.hour = hour_from_register(bytes[2]);
+    if (written(4)) civil.day = from_bcd(bytes[4] & 0x3f);
+    if (written(5)) civil.month = std::max(from_bcd(bytes[5] & 0x1f), 1U);
+    if (written(6)) civil.year = 2000 + static_cast<int>(from_bcd(bytes[6]));
     state_.offset = (state_.offset + from_civil(civil) - before) % kSpan;
+    if (written(3)) {
+        // Which day is 1 is the user's business; from there it counts on by itself.
+        const unsigned weekday = to_civil(now()).weekday;
+        state_.weekday_offset = static_cast<uint8_t>(((bytes[3] & 7) + 13 - weekday) % 7);
+    }
+    state_.written = 0;
 }
 
 void Rtc::send(uint8_t value) {
@@ -160,7 +155,8 @@ void Rtc::send(uint8_t value) {
     }
     uint8_t& byte = state_.bytes[state_.pointer];
     if (state_.pointer < kControl) {
-        set_field(state_.pointer, value);
+        byte = value;
+        state_.written |= static_cast<uint8_t>(1U << state_.pointer);
     } else if (state_.pointer == kControl) {
         // The oscillator-stop flag can be cleared but not set.
         const uint8_t stopped = value & byte & kOscillatorStopped;

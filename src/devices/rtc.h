@@ -24,13 +24,14 @@ class Rtc {
     void start(bool is_read);  // The clock was addressed.
     void send(uint8_t value);  // A byte from the controller.
     uint8_t receive();         // A byte to the controller.
-
+    void stop();               // The transfer is over.
     struct State {
         int64_t offset = 0;  // Seconds that the guest's time is ahead.
         uint8_t weekday_offset = 0;
         std::array<uint8_t, kBytes> bytes{};
         uint8_t pointer = 0;
         bool expects_pointer = false;
+        uint8_t written = 0;  // Bit n: time register n, since the transfer began.
     };
     const State& state() const { return state_; }
     void restore(const State& state) { state_ = state; }
@@ -44,7 +45,6 @@ class Rtc {
   private:
     int64_t now() const;
     void latch_time();
-    void set_field(unsigned field, uint8_t value);
     void advance();
 
     const std::function<int64_t()> clock_;
