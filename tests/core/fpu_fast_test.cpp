@@ -95,7 +95,8 @@ INSTANTIATE_TEST_SUITE_P(
                     UNARY(sqrt, false), UNARY(sqrts, true), TERNARY(madd, false),
                     TERNARY(madds, true), TERNARY(msub, false), TERNARY(msubs, true),
                     TERNARY(nmadd, false), TERNARY(nmadds, true), TERNARY(nmsub, false),
-                    TERNARY(nmsubs, true), UNARY(frsp, false), UNARY(fctiwz, false)),
+                    TERNARY(nmsubs, true), UNARY(frsp, false), UNARY(fre, false), UNARY(fres, true),
+                    UNARY(frsqrte, false), UNARY(frsqrtes, true), UNARY(fctiwz, false)),
     [](const testing::TestParamInfo<Case>& op) { return std::string(op.param.name); });
 
 TEST(FastCompare, EqualsReferenceOnRandomOperands) {

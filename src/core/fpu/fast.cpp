@@ -21,6 +21,22 @@ namespace perfvisor::core::fpu::fast {
 
 namespace {
 
+template <To kTo>
+Outcome fuse_soft(uint32_t& fpscr, uint64_t a, uint64_t c, uint64_t b, uint64_t flip_addend,
+                  uint64_t flip_result) {
+    constexpr bool kSingle = kTo == To::kSingle;
+    if (flip_addend == 0) {
+        if (flip_result == 0) {
+            return kSingle ? soft::madds(fpscr, a, c, b) : soft::madd(fpscr, a, c, b);
+        }
+        return kSingle ? soft::nmadds(fpscr, a, c, b) : soft::nmadd(fpscr, a, c, b);
+    }
+    if (flip_result == 0) {
+        return kSingle ? soft::msubs(fpscr, a, c, b) : soft::msub(fpscr, a, c, b);
+    }
+    return kSingle ? soft::nmsubs(fpscr, a, c, b) : soft::nmsub(fpscr, a, c, b);
+}
+
 #if defined(PERFVISOR_FMA_ASK) || defined(PERFVISOR_FMA_ALWAYS)
 
 // a*c + b and the sign of its error, after Boldo and Muller, "Exact and Approximated Error of the
@@ -50,8 +66,9 @@ constexpr uint32_t kLowest = 250;
 constexpr uint32_t kHighest = 1900;
 
 template <To kTo>
-PERFVISOR_FMA_TARGET bool fuse(uint32_t& fpscr, uint64_t a, uint64_t c, uint64_t b, uint64_t flip,
-                               Outcome& outcome) {
+PERFVISOR_FMA_TARGET [[gnu::always_inline]] inline bool try_fuse(uint32_t& fpscr, uint64_t a,
+                                                                 uint64_t c, uint64_t b,
+                                                                 uint64_t flip, Outcome& outcome) {
     if (!usable(fpscr)) return false;
     const uint32_t ea = exponent_of(a), ec = exponent_of(c), eb = exponent_of(b);
     const bool addend_fits = in_range(eb, kLowest, kHighest);
@@ -66,6 +83,22 @@ PERFVISOR_FMA_TARGET bool fuse(uint32_t& fpscr, uint64_t a, uint64_t c, uint64_t
         fused(std::bit_cast<double>(a), std::bit_cast<double>(c), std::bit_cast<double>(b));
     if (is_zero(r.value)) return false;
     return deliver<kTo>(fpscr, r, flip, outcome);
+}
+
+template <To kTo>
+PERFVISOR_FMA_TARGET Outcome fuse_host(uint32_t& fpscr, uint64_t a, uint64_t c, uint64_t b,
+                                       uint64_t flip_addend, uint64_t flip_result) {
+    Outcome outcome;
+    if (try_fuse<kTo>(fpscr, a, c, b ^ flip_addend, flip_result, outcome)) return outcome;
+    return fuse_soft<kTo>(fpscr, a, c, b, flip_addend, flip_result);
+}
+
+#else
+
+template <To kTo>
+Outcome fuse_host(uint32_t& fpscr, uint64_t a, uint64_t c, uint64_t b, uint64_t flip_addend,
+                  uint64_t flip_result) {
+    return fuse_soft<kTo>(fpscr, a, c, b, flip_addend, flip_result);
 }
 
 #endif
@@ -83,18 +116,6 @@ constexpr bool kHasFma = true;
 constexpr bool kHasFma = false;
 #endif
 
-template <To kTo>
-bool try_fuse(uint32_t& fpscr, uint64_t a, uint64_t c, uint64_t b, uint64_t flip,
-              Outcome& outcome) {
-#if defined(PERFVISOR_FMA_ASK) || defined(PERFVISOR_FMA_ALWAYS)
-    return kHasFma && fuse<kTo>(fpscr, a, c, b, flip, outcome);
-#else
-    static_cast<void>(fpscr), static_cast<void>(a), static_cast<void>(c), static_cast<void>(b);
-    static_cast<void>(flip), static_cast<void>(outcome);
-    return false;
-#endif
-}
-
 }  // namespace
 
 bool has_host_fma() {
@@ -103,22 +124,14 @@ bool has_host_fma() {
 
 Outcome fuse_double(uint32_t& fpscr, uint64_t a, uint64_t c, uint64_t b, uint64_t flip_addend,
                     uint64_t flip_result) {
-    Outcome outcome;
-    if (try_fuse<To::kDouble>(fpscr, a, c, b ^ flip_addend, flip_result, outcome)) return outcome;
-    if (flip_addend == 0) {
-        return flip_result == 0 ? soft::madd(fpscr, a, c, b) : soft::nmadd(fpscr, a, c, b);
-    }
-    return flip_result == 0 ? soft::msub(fpscr, a, c, b) : soft::nmsub(fpscr, a, c, b);
+    return (kHasFma ? fuse_host<To::kDouble> : fuse_soft<To::kDouble>)(fpscr, a, c, b, flip_addend,
+                                                                       flip_result);
 }
 
 Outcome fuse_single(uint32_t& fpscr, uint64_t a, uint64_t c, uint64_t b, uint64_t flip_addend,
                     uint64_t flip_result) {
-    Outcome outcome;
-    if (try_fuse<To::kSingle>(fpscr, a, c, b ^ flip_addend, flip_result, outcome)) return outcome;
-    if (flip_addend == 0) {
-        return flip_result == 0 ? soft::madds(fpscr, a, c, b) : soft::nmadds(fpscr, a, c, b);
-    }
-    return flip_result == 0 ? soft::msubs(fpscr, a, c, b) : soft::nmsubs(fpscr, a, c, b);
+    return (kHasFma ? fuse_host<To::kSingle> : fuse_soft<To::kSingle>)(fpscr, a, c, b, flip_addend,
+                                                                       flip_result);
 }
 
 }  // namespace perfvisor::core::fpu::fast

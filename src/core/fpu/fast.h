@@ -67,9 +67,13 @@ inline uint32_t zero_class(uint64_t value) {
 
 // FPSCR after a result of class `fprf`. With XE=0, FEX cannot change; nor can VX.
 inline void set_status(uint32_t& fpscr, uint32_t fprf, uint32_t inexact, uint32_t away) {
-    const uint32_t first_inexact = inexact & ~(fpscr >> 25);
-    fpscr = (fpscr & ~(kFr | kFi | kFprf)) | fprf | inexact << 17 | away << 18 |
-            first_inexact << 31 | inexact << 25;
+    const uint32_t before = fpscr;
+    uint32_t result = fprf | inexact * (kFi | kXx) | away * kFr;
+    // A branch, because it is taken once and keeps FPSCR off the path of the next instruction.
+    if ((result & ~before & kXx) != 0) [[unlikely]] {
+        result |= kFx;
+    }
+    fpscr = (before & ~(kFr | kFi | kFprf)) | result;
 }
 
 inline Outcome deliver_zero(uint32_t& fpscr, uint64_t value) {
@@ -98,9 +102,13 @@ inline bool round_single(Rounded& r) {
 
 enum class To : uint8_t { kDouble, kSingle };
 
-// Delivers a normal result, or returns false with `fpscr` untouched.
+// The functions from here on return false, with `fpscr` untouched, if the reference unit must do
+// it. They are always inlined: an Outcome through memory would cost more than the arithmetic.
+
+// Delivers a normal result.
 template <To kTo>
-bool deliver(uint32_t& fpscr, Rounded r, uint64_t flip, Outcome& outcome) {
+[[gnu::always_inline]] inline bool deliver(uint32_t& fpscr, Rounded r, uint64_t flip,
+                                           Outcome& outcome) {
     if (kTo == To::kSingle && !round_single(r)) return false;
     r.value ^= flip;
     set_status(fpscr, normal_class(r.value), r.inexact, r.away);
@@ -119,13 +127,13 @@ inline Rounded with_sum_error(double x, double y, double r) {
 }
 
 template <To kTo>
-bool add(uint32_t& fpscr, uint64_t a, uint64_t b, Outcome& outcome) {
+[[gnu::always_inline]] inline bool add(uint32_t& fpscr, uint64_t a, uint64_t b, Outcome& outcome) {
     if (!usable(fpscr)) return false;
     const auto x = std::bit_cast<double>(a);
     const auto y = std::bit_cast<double>(b);
     const double r = x + y;
     const auto value = std::bit_cast<uint64_t>(r);
-    if (!in_range(exponent_of(value), 1, 2044)) {
+    if (!in_range(exponent_of(value), 1, 2044)) [[unlikely]] {
         if (!is_zero(value)) return false;
         outcome = deliver_zero(fpscr, value);
         return true;
@@ -139,11 +147,12 @@ inline Rounded with_error(uint64_t value, uint64_t error) {
 }
 
 template <To kTo>
-bool multiply(uint32_t& fpscr, uint64_t a, uint64_t c, Outcome& outcome) {
+[[gnu::always_inline]] inline bool multiply(uint32_t& fpscr, uint64_t a, uint64_t c,
+                                            Outcome& outcome) {
     if (!usable(fpscr)) return false;
     const auto value = std::bit_cast<uint64_t>(std::bit_cast<double>(a) * std::bit_cast<double>(c));
     const uint32_t ea = exponent_of(a), ec = exponent_of(c), er = exponent_of(value);
-    if (!is_normal(ea) || !is_normal(ec) || !in_range(er, 2, 2046)) {
+    if (!is_normal(ea) || !is_normal(ec) || !in_range(er, 2, 2046)) [[unlikely]] {
         const bool exact_zero = (is_zero(a) && ec != 0x7ff) || (is_zero(c) && ea != 0x7ff);
         if (!exact_zero) return false;
         outcome = deliver_zero(fpscr, value);
@@ -155,11 +164,12 @@ bool multiply(uint32_t& fpscr, uint64_t a, uint64_t c, Outcome& outcome) {
 }
 
 template <To kTo>
-bool divide(uint32_t& fpscr, uint64_t a, uint64_t b, Outcome& outcome) {
+[[gnu::always_inline]] inline bool divide(uint32_t& fpscr, uint64_t a, uint64_t b,
+                                          Outcome& outcome) {
     if (!usable(fpscr)) return false;
     const auto value = std::bit_cast<uint64_t>(std::bit_cast<double>(a) / std::bit_cast<double>(b));
     const uint32_t ea = exponent_of(a), eb = exponent_of(b), er = exponent_of(value);
-    if (!is_normal(ea) || !is_normal(eb) || !in_range(er, 2, 2046)) {
+    if (!is_normal(ea) || !is_normal(eb) || !in_range(er, 2, 2046)) [[unlikely]] {
         if (!is_zero(a) || !is_normal(eb)) return false;
         outcome = deliver_zero(fpscr, value);
         return true;
@@ -170,7 +180,7 @@ bool divide(uint32_t& fpscr, uint64_t a, uint64_t b, Outcome& outcome) {
 }
 
 template <To kTo>
-bool square_root(uint32_t& fpscr, uint64_t b, Outcome& outcome) {
+[[gnu::always_inline]] inline bool square_root(uint32_t& fpscr, uint64_t b, Outcome& outcome) {
     const uint32_t eb = exponent_of(b);
     if (!usable(fpscr) || (b & kSignBit) != 0 || !is_normal(eb)) return false;
     const auto value = std::bit_cast<uint64_t>(std::sqrt(std::bit_cast<double>(b)));
@@ -180,7 +190,22 @@ bool square_root(uint32_t& fpscr, uint64_t b, Outcome& outcome) {
                         outcome);
 }
 
-inline bool to_single(uint32_t& fpscr, uint64_t b, Outcome& outcome) {
+inline constexpr uint64_t kOne = uint64_t{1023} << 52;
+
+// 1 / sqrt(b), rounded at each step, like the reference unit's estimate.
+template <To kTo>
+[[gnu::always_inline]] inline bool reciprocal_root(uint32_t& fpscr, uint64_t b, Outcome& outcome) {
+    uint32_t scratch = fpscr & kRn;
+    Outcome root;
+    if (!usable(fpscr) || !square_root<To::kDouble>(scratch, b, root)) return false;
+    if (!divide<kTo>(fpscr, kOne, root.value, outcome)) return false;
+    const uint32_t inexact = scratch & (kFi | kXx);
+    if ((inexact & ~fpscr & kXx) != 0) fpscr |= kFx;
+    fpscr |= inexact;
+    return true;
+}
+
+[[gnu::always_inline]] inline bool to_single(uint32_t& fpscr, uint64_t b, Outcome& outcome) {
     if (!usable(fpscr)) return false;
     if (is_zero(b)) {
         outcome = deliver_zero(fpscr, b);
@@ -190,7 +215,8 @@ inline bool to_single(uint32_t& fpscr, uint64_t b, Outcome& outcome) {
 }
 
 // To a 32-bit integer toward zero; magnitudes below 2^31 always fit.
-inline bool to_word_toward_zero(uint32_t& fpscr, uint64_t b, Outcome& outcome) {
+[[gnu::always_inline]] inline bool to_word_toward_zero(uint32_t& fpscr, uint64_t b,
+                                                       Outcome& outcome) {
     if (!kHostIsExact || (fpscr & kXe) != 0 || exponent_of(b) >= 1023 + 31) return false;
     const auto x = std::bit_cast<double>(b);
     const auto integer = static_cast<int32_t>(x);
@@ -283,6 +309,23 @@ inline Outcome nmsubs(uint32_t& fpscr, uint64_t a, uint64_t c, uint64_t b) {
     return fast::fuse_single(fpscr, a, c, b, kSignBit, kSignBit);
 }
 
+inline Outcome fre(uint32_t& fpscr, uint64_t b) {
+    return div(fpscr, fast::kOne, b);
+}
+inline Outcome fres(uint32_t& fpscr, uint64_t b) {
+    return divs(fpscr, fast::kOne, b);
+}
+inline Outcome frsqrte(uint32_t& fpscr, uint64_t b) {
+    Outcome outcome;
+    return fast::reciprocal_root<fast::To::kDouble>(fpscr, b, outcome) ? outcome
+                                                                       : soft::frsqrte(fpscr, b);
+}
+inline Outcome frsqrtes(uint32_t& fpscr, uint64_t b) {
+    Outcome outcome;
+    return fast::reciprocal_root<fast::To::kSingle>(fpscr, b, outcome) ? outcome
+                                                                       : soft::frsqrtes(fpscr, b);
+}
+
 inline Outcome frsp(uint32_t& fpscr, uint64_t b) {
     Outcome outcome;
     return fast::to_single(fpscr, b, outcome) ? outcome : soft::frsp(fpscr, b);
@@ -317,9 +360,5 @@ using soft::fcfid;
 using soft::fctid;
 using soft::fctidz;
 using soft::fctiw;
-using soft::fre;
-using soft::fres;
-using soft::frsqrte;
-using soft::frsqrtes;
 
 }  // namespace perfvisor::core::fpu
