@@ -27,11 +27,15 @@ Result<void> check_required_extensions(System& system);
 Result<void> set_user_memory_region(Vm& vm, uint32_t slot, uint64_t guest_physical, void* host,
                                     uint64_t size, bool readonly = false);
 
-// Asks for the machine's performance monitor (docs/kvm-perfmon-api.rst). On success it is this
-// guest's until released or the VM is destroyed. The error is the warning for the user: who holds
-// it (-EBUSY), that this CPU model has none (-ENXIO), that this KVM has no perfmon reservation
-// (-ENOTTY), or what else went wrong.
-Result<void> reserve_perfmon(Vm& vm);
+// The outcome of asking for the machine's performance monitor (docs/kvm-perfmon-api.rst).
+enum class PerfmonReservation : uint8_t {
+    Reserved,     // it is this guest's until released or the VM is destroyed
+    Busy,         // -EBUSY: a host user has it; vm.perfmon_failure() names the holder, if known
+    NoDevice,     // -ENXIO: this CPU model has no performance monitor
+    Unsupported,  // -ENOTTY: this KVM has no perfmon reservation
+};
+// Fails for any other errno, with vm.perfmon_failure() where that says more.
+Result<PerfmonReservation> reserve_perfmon(Vm& vm);
 // Releasing what was not reserved is no error.
 Result<void> release_perfmon(Vm& vm);
 
@@ -69,6 +73,9 @@ Result<void> enable_capability(Vcpu& vcpu, unsigned capability,
 // External proxy on or off: an external input that is about to be taken ends KVM_RUN with
 // KVM_EXIT_EPR; the VMM puts the vector (MPIC IACK) in run()->epr.epr and runs again.
 Result<void> set_external_proxy(Vcpu& vcpu, bool on);
+inline Result<void> enable_external_proxy(Vcpu& vcpu) {
+    return set_external_proxy(vcpu, true);
+}
 // The watchdog's last time-out ends KVM_RUN with KVM_EXIT_WATCHDOG.
 Result<void> enable_watchdog(Vcpu& vcpu);
 
@@ -77,7 +84,7 @@ Result<void> enable_watchdog(Vcpu& vcpu);
 // told with dirty_tlb. The array must outlive the vCPU.
 Result<void> config_tlb(Vcpu& vcpu, std::span<kvm_book3e_206_tlb_entry> entries,
                         uint32_t tlb0_entries, uint32_t tlb0_ways, uint32_t tlb1_entries);
-// Every entry of the array may have changed.
+// Any of the array's `entries` entries may have been changed from outside.
 Result<void> dirty_tlb(Vcpu& vcpu, size_t entries);
 
 // Where an effective address leads in address space `as` with `pid`, or nothing.

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Where a vCPU with nothing to do waits.
+#include "kvm/soft/sleeper.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+
+#include <cerrno>
+#include <ctime>
+
+namespace perfvisor::kvm {
+
+Sleeper::Sleeper() : event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+void Sleeper::wake() {
+    // Pairs with the fence in sleep(): either the sleeper sees what was made true, or this sees
+    // that it sleeps.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (!sleeping_.load(std::memory_order_relaxed)) return;
+    const int saved_errno = errno;  // this may be a signal handler
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t written = ::write(event_.get(), &one, sizeof one);
+    errno = saved_errno;
+}
+
+bool Sleeper::sleep(uint64_t nanoseconds, const std::function<bool()>& stay) {
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    if (pthread_sigmask(SIG_SETMASK, &all, &before) != 0) return true;
+
+    sleeping_.store(true, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    int result = 0;
+    int error = 0;
+    if (stay() && valid()) {
+        pollfd events{event_.get(), POLLIN, 0};
+        timespec limit{};
+        limit.tv_sec = static_cast<time_t>(nanoseconds / kNanosecondsPerSecond);
+        limit.tv_nsec = static_cast<long>(nanoseconds % kNanosecondsPerSecond);
+        // Longer than time_t can say on some hosts is as good as without end: the caller looks
+        // again.
+        const bool endless = nanoseconds / kNanosecondsPerSecond > INT32_MAX;
+        result = ::ppoll(&events, 1, endless ? nullptr : &limit, &before);
+        error = errno;
+    }
+    sleeping_.store(false, std::memory_order_relaxed);
+    uint64_t count = 0;
+    [[maybe_unused]] const ssize_t got = ::read(event_.get(), &count, sizeof count);
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return !(result < 0 && error == EINTR);
+}
+
+}  // namespace perfvisor::kvm

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Where a vCPU with nothing to do waits: for a wake-up, a signal or a time.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+
+#include "base/unique_fd.h"
+#include "kvm/soft/guest_time.h"
+
+namespace perfvisor::kvm {
+
+class Sleeper {
+  public:
+    Sleeper();
+
+    // False if the kernel gave no descriptor: then sleep() returns at once.
+    bool valid() const { return static_cast<bool>(event_); }
+
+    // From any thread or signal handler, after making true what the sleeper looks at.
+    void wake();
+
+    // Sleeps for at most `nanoseconds` (kNever: without end) unless `stay` is or becomes false;
+    // it is looked at with every signal blocked, so a signal that comes after it ends the sleep.
+    // False if a signal ended it.
+    bool sleep(uint64_t nanoseconds, const std::function<bool()>& stay);
+
+  private:
+    UniqueFd event_;
+    std::atomic<bool> sleeping_{false};
+};
+
+}  // namespace perfvisor::kvm
