@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The guest's process 1: mounts what Linux needs, then runs one command and powers off, or gives
+// a shell on the console and powers off when it ends.
+//
+// A C program and not a script for two reasons. A script forks and executes BusyBox for every
+// mount, some twenty million guest instructions before the command starts; this takes a tenth
+// of that. And the end of the output must be known to have left the machine before the power goes,
+// which takes tcdrain(), for which BusyBox has no command.
+//
+// The protocol with `perfvisor run --exec` (guest/README.md): /perfvisor/command and
+// /perfvisor/token in the initial file system; output on /dev/ttyS1; a trailer after it.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+static const char kCommandFile[] = "/perfvisor/command";
+static const char kTokenFile[] = "/perfvisor/token";
+static const char kOutputPort[] = "/dev/ttyS1";
+enum { kRecordSeparator = 0x1e, kCannotRun = 126, kSignalBase = 128 };
+
+static void say(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    dprintf(STDERR_FILENO, "init: ");
+    vdprintf(STDERR_FILENO, format, arguments);
+    dprintf(STDERR_FILENO, "\n");
+    va_end(arguments);
+}
+
+static void mount_or_say(const char *type, const char *where, const char *options) {
+    mkdir(where, 0755);
+    if (mount(type, where, type, MS_NOSUID, options) != 0) {
+        say("cannot mount %s on %s: %s", type, where, strerror(errno));
+    }
+}
+
+static void write_setting(const char *path, const char *value) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, value, strlen(value)) < 0) {
+        say("cannot write %s: %s", path, strerror(errno));
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+/// The whole of a small file as a string, with one final newline taken off; null where there is
+/// no such file. The caller frees it.
+static char *read_file(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat status;
+    if (fd < 0 || fstat(fd, &status) != 0) {
+        return NULL;
+    }
+    char *text = calloc(1, (size_t)status.st_size + 1);
+    if (text != NULL) {
+        ssize_t length = read(fd, text, (size_t)status.st_size);
+        if (length > 0 && text[length - 1] == '\n') {
+            text[length - 1] = '\0';
+        }
+    }
+    close(fd);
+    return text;
+}
+
+static void set_up_machine(void) {
+    mount_or_say("devtmpfs", "/dev", "mode=0755");
+    int console = open("/dev/console", O_RDWR | O_NOCTTY);
+    for (int fd = STDIN_FILENO; console >= 0 && fd <= STDERR_FILENO; ++fd) {
+        dup2(console, fd);
+    }
+    if (console > STDERR_FILENO) {
+        close(console);
+    }
+    mount_or_say("proc", "/proc", NULL);
+    mount_or_say("sysfs", "/sys", NULL);
+    mount_or_say("devpts", "/dev/pts", "mode=0620,ptmxmode=0666");
+    mount_or_say("tmpfs", "/dev/shm", "mode=1777");
+    mount_or_say("tmpfs", "/tmp", "mode=1777");
+    // Everyone may use every counter and see the kernel's symbols: this guest is there for that.
+    write_setting("/proc/sys/kernel/perf_event_paranoid", "-1");
+    write_setting("/proc/sys/kernel/kptr_restrict", "0");
+    sethostname("perfvisor", strlen("perfvisor"));
+}
+
+static void set_up_environment(const char *terminal) {
+    setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
+    setenv("HOME", "/root", 1);
+    setenv("USER", "root", 1);
+    setenv("SHELL", "/bin/sh", 1);
+    setenv("TERM", terminal, 1);
+    chdir("/root");
+}
+
+static _Noreturn void end_machine(int how) {
+    sync();
+    reboot(how);
+    say("the kernel refused to end the machine: %s", strerror(errno));
+    for (;;) {
+        pause();
+    }
+}
+
+/// Reaps children until `main_child` ends and returns its status as the shell counts it. BusyBox's
+/// poweroff, halt and reboot send the signals that end the machine here and now.
+static int wait_for(pid_t main_child, const sigset_t *signals) {
+    for (;;) {
+        switch (sigwaitinfo(signals, NULL)) {
+        case SIGUSR1:
+            end_machine(RB_HALT_SYSTEM);
+        case SIGUSR2:
+            end_machine(RB_POWER_OFF);
+        case SIGTERM:
+            end_machine(RB_AUTOBOOT);
+        default:
+            break;
+        }
+        int status;
+        for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+            if (pid == main_child) {
+                return WIFSIGNALED(status) ? kSignalBase + WTERMSIG(status) : WEXITSTATUS(status);
+            }
+        }
+    }
+}
+
+/// The port as a pipe for bytes: nothing translated, nothing echoed, no flow control.
+static int open_output_port(void) {
+    int port = open(kOutputPort, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    struct termios settings;
+    if (port < 0 || tcgetattr(port, &settings) != 0) {
+        say("cannot open %s: %s", kOutputPort, strerror(errno));
+        return -1;
+    }
+    cfmakeraw(&settings);
+    settings.c_cflag |= CLOCAL;
+    settings.c_cflag &= ~(tcflag_t)CRTSCTS;
+    cfsetspeed(&settings, B115200);
+    tcsetattr(port, TCSANOW, &settings);
+    return port;
+}
+
+static _Noreturn void become_command(const char *command, int port) {
+    setsid();
+    int nothing = open("/dev/null", O_RDONLY);
+    dup2(nothing, STDIN_FILENO);
+    dup2(port, STDOUT_FILENO);
+    dup2(port, STDERR_FILENO);
+    if (nothing > STDERR_FILENO) {
+        close(nothing);
+    }
+    // The port is a terminal to isatty(), but nobody is there to turn a page.
+    set_up_environment("dumb");
+    setenv("PAGER", "cat", 1);
+    execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+    dprintf(STDERR_FILENO, "cannot run the shell: %s\n", strerror(errno));
+    _exit(kCannotRun);
+}
+
+static void run_command(const char *command, const char *token, const sigset_t *signals) {
+    int port = open_output_port();
+    if (port < 0) {
+        return;
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        sigprocmask(SIG_UNBLOCK, signals, NULL);
+        become_command(command, port);
+    }
+    int status = child > 0 ? wait_for(child, signals) : kCannotRun;
+    // What the command left running must not write after the trailer.
+    kill(-1, SIGKILL);
+    while (waitpid(-1, NULL, 0) > 0) {
+    }
+    tcdrain(port);
+    dprintf(port, "%cperfvisor-exit %s %d\n", kRecordSeparator, token, status);
+    tcdrain(port);
+}
+
+/// The terminal behind /dev/console: the console itself cannot be a controlling terminal, and
+/// without one Ctrl-C does nothing.
+static int open_console_terminal(void) {
+    char *active = read_file("/sys/class/tty/console/active");
+    const char *last = active == NULL ? NULL : strrchr(active, ' ');
+    const char *name = last != NULL ? last + 1 : active;
+    char path[64] = "/dev/console";
+    if (name != NULL && *name != '\0') {
+        snprintf(path, sizeof path, "/dev/%s", name);
+    }
+    free(active);
+    return open(path, O_RDWR);
+}
+
+static _Noreturn void become_shell(void) {
+    setsid();
+    int terminal = open_console_terminal();
+    if (terminal >= 0) {
+        ioctl(terminal, TIOCSCTTY, 0);
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+            dup2(terminal, fd);
+        }
+        if (terminal > STDERR_FILENO) {
+            close(terminal);
+        }
+    }
+    set_up_environment("vt100");
+    execl("/bin/sh", "-sh", (char *)NULL);
+    say("cannot run the shell: %s", strerror(errno));
+    _exit(kCannotRun);
+}
+
+static void run_shell(const sigset_t *signals) {
+    pid_t child = fork();
+    if (child == 0) {
+        sigprocmask(SIG_UNBLOCK, signals, NULL);
+        become_shell();
+    }
+    if (child > 0) {
+        wait_for(child, signals);
+    }
+}
+
+int main(void) {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGCHLD);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGUSR1);
+    sigaddset(&signals, SIGUSR2);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+
+    set_up_machine();
+    char *command = read_file(kCommandFile);
+    char *token = read_file(kTokenFile);
+    if (command != NULL && token != NULL) {
+        // The command shall not find the token: its own output could then pass for the trailer.
+        unlink(kCommandFile);
+        unlink(kTokenFile);
+        rmdir("/perfvisor");
+        run_command(command, token, &signals);
+    } else {
+        run_shell(&signals);
+    }
+    end_machine(RB_POWER_OFF);
+}
