@@ -10,7 +10,7 @@
 #include <cmath>
 
 #if defined(__x86_64__) && !defined(__FMA__)
-#define PERFVISOR_FMA_TARGET __attribute__((target("fma")))
+#define PERFVISOR_FMA_TARGET [[gnu::target("fma")]]
 #define PERFVISOR_FMA_ASK 1
 #elif defined(__FP_FAST_FMA) || defined(__FMA__)
 #define PERFVISOR_FMA_TARGET
@@ -66,7 +66,7 @@ constexpr uint32_t kLowest = 250;
 constexpr uint32_t kHighest = 1900;
 
 template <To kTo>
-PERFVISOR_FMA_TARGET [[gnu::always_inline]] inline bool try_fuse(uint32_t& fpscr, uint64_t a,
+[[gnu::always_inline]] PERFVISOR_FMA_TARGET inline bool try_fuse(uint32_t& fpscr, uint64_t a,
                                                                  uint64_t c, uint64_t b,
                                                                  uint64_t flip, Outcome& outcome) {
     if (!usable(fpscr)) return false;

@@ -11,8 +11,11 @@ struct Wide {
     uint64_t high;
     uint64_t low;
     constexpr bool operator==(const Wide&) const = default;
-    constexpr auto operator<=>(const Wide&) const = default;
 };
+
+constexpr bool operator>=(Wide x, Wide y) {
+    return x.high != y.high ? x.high > y.high : x.low >= y.low;
+}
 
 constexpr Wide operator+(Wide x, Wide y) {
     const uint64_t low = x.low + y.low;
