@@ -99,9 +99,9 @@ class Decoder {
     std::vector<uint16_t> candidates_;  // each bucket's end with Invalid
 };
 
-// Special purpose registers that nothing but mfspr, mtspr and interrupts look at, and the user
-// mode ones among the architected state (e500mc manual, table 2-2).
-bool plain_spr(unsigned spr) {
+// Special purpose registers whose writing changes nothing but themselves: no context, timer or
+// condition (e500mc manual, table 2-2).
+bool plain_to_write(unsigned spr) {
     switch (spr) {
         case 1:    // XER
         case 8:    // LR
@@ -113,15 +113,35 @@ bool plain_spr(unsigned spr) {
         case 61:   // DEAR
         case 62:   // ESR
         case 256:  // USPRG0
+        case 604:  // SPRG8
+        case 605:  // SPRG9
+        case 944:  // MAS7
             return true;
         default:
-            return spr >= 259 && spr <= 263 /* USPRG3-7 */ ? true
-                                                           : spr >= 272 && spr <= 279 /* SPRG0-7 */;
+            return (spr >= 272 && spr <= 279)      // SPRG0-7
+                   || (spr >= 570 && spr <= 575)   // MCSRR0 MCSRR1 MCSR MCAR DSRR0 DSRR1
+                   || (spr >= 624 && spr <= 630);  // MAS0-4, MAS6
+    }
+}
+
+// Special purpose registers that count time.
+bool timed(unsigned spr) {
+    switch (spr) {
+        case 22:   // DEC
+        case 268:  // TBL
+        case 269:  // TBU
+        case 336:  // TSR
+        case 526:  // ATBL
+        case 527:  // ATBU
+            return true;
+        default:
+            return false;
     }
 }
 
 bool moves_plain_spr(Opcode opcode, uint32_t word) {
-    return (opcode == Opcode::Mfspr || opcode == Opcode::Mtspr) && plain_spr(spr(word));
+    return (opcode == Opcode::Mfspr && !timed(spr(word))) ||
+           (opcode == Opcode::Mtspr && plain_to_write(spr(word)));
 }
 
 }  // namespace

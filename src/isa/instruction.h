@@ -65,9 +65,10 @@ const Instruction& describe(Opcode opcode);
 Opcode decode(uint32_t word);
 
 // Whether a block of decoded code ends after the instruction: its kEndsBlock, save that an mtspr
-// of a register that changes nothing but itself (LR, CTR, XER, SPRGn, SRRn ...) does not end one.
+// of a register that changes nothing but itself (LR, CTR, XER, SPRGn, SRRn, MASn) does not end one.
 bool ends_block(const Instruction& instruction, uint32_t word);
-// The same for kReadsTotals: an mfspr or mtspr of such a register looks at no total.
+// The same for kReadsTotals: such an mtspr looks at no total, and an mfspr only for registers that
+// count time.
 bool reads_totals(const Instruction& instruction, uint32_t word);
 
 // "addi r3,r1,8": for lockstep reports and the monitor. `pc` is for branch targets.

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The interpreter's run loop: budget, totals, exceptions, self-modifying code.
+#include "engine/interpreter/interpreter.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <new>
+
+namespace perfvisor::engine::interpreter {
+namespace {
+
+using core::Core;
+using core::CpuState;
+using core::Total;
+
+// What, beside the program counter, says which block is meant: the address context of fetches
+// (with MSR[PR] as its bit 0) and MSR[FP].
+uint32_t jump_mode(const CpuState& state) {
+    return state.fetch_context << 1 | ((state.msr & core::msr::kFP) ? 1u : 0u);
+}
+
+Mode mode_of(const CpuState& state) {
+    return {(state.msr & core::msr::kPR) != 0, (state.msr & core::msr::kFP) != 0};
+}
+
+}  // namespace
+
+Interpreter::Interpreter(Core& core) : core_(core) {
+    decoded_.reserve(kMaxBlockInstructions);
+    new (short_block_.data()) Block{};
+    core_.set_code_listener(this);
+    core_.mmu().set_listener(this);
+}
+
+Interpreter::~Interpreter() {
+    core_.set_code_listener(nullptr);
+    core_.mmu().set_listener(nullptr);
+}
+
+Stop Interpreter::run(uint64_t instructions) {
+    CpuState& state = core_.state;
+    constexpr auto kLongest = uint64_t{1} << 62;
+    state.budget = static_cast<int64_t>(std::min(instructions, kLongest));
+    state.pc &= ~uint64_t{3};
+    if (mmio_asked_) {
+        mmio_asked_ = false;
+        if (step() == End::Mmio) return Stop::Mmio;
+    }
+    for (;;) {
+        if (state.attention.load(std::memory_order_relaxed) != 0) return Stop::Attention;
+        if (state.budget <= 0) return Stop::Budget;
+        if (core_.debug_armed()) [[unlikely]] {
+            if (step() == End::Mmio) return Stop::Mmio;
+            continue;
+        }
+        Block* block = block_at_pc();
+        if (!block) [[unlikely]]
+            continue;
+        if (state.budget < block->count) [[unlikely]]
+            block = first_instructions(*block, static_cast<unsigned>(state.budget));
+        if (execute(*block) == End::Mmio) [[unlikely]]
+            return Stop::Mmio;
+    }
+}
+
+Block* Interpreter::block_at_pc() {
+    const uint64_t pc = core_.state.pc;
+    const uint32_t mode = jump_mode(core_.state);
+    if (Block* block = blocks_.find_jump(pc, mode)) [[likely]]
+        return block;
+    return look_up(pc, mode);
+}
+
+Block* Interpreter::look_up(uint64_t pc, uint32_t jump_mode) {
+    uint64_t physical = 0;
+    if (!core_.translate_fetch(pc, physical)) {
+        core_.deliver_fault(pc);
+        --core_.state.budget;
+        return nullptr;
+    }
+    const Mode mode = mode_of(core_.state);
+    Block* block = blocks_.find(physical, mode.bits());
+    if (!block) block = decode(physical, mode);
+    blocks_.enter_jump(pc, jump_mode, block);
+    return block;
+}
+
+Block* Interpreter::decode(uint64_t physical, Mode mode) {
+    if (!blocks_.page_has_blocks(physical)) core_.protect_code_page(physical);
+    const uint8_t* host = core_.memory().host(physical);  // translate_fetch saw that it is there
+    const uint64_t page_end = (physical & core::kPageMask) + core::kPageSize;
+    const auto longest = std::min<uint64_t>(kMaxBlockInstructions, (page_end - physical) / 4);
+    decoded_.clear();
+    while (decoded_.size() < longest) {
+        const auto index = static_cast<unsigned>(decoded_.size());
+        uint32_t word;
+        std::memcpy(&word, host + size_t{4} * index, sizeof word);
+        decoded_.push_back(decode_op(core_.model(), core::from_big_endian(word), index, mode));
+        if (decoded_.back().ends_block) break;
+    }
+    return blocks_.add(physical, mode.bits(), decoded_);
+}
+
+Block* Interpreter::first_instructions(Block& block, unsigned count) {
+    auto* cut = std::launder(reinterpret_cast<Block*>(short_block_.data()));
+    BlockCache::truncate(*cut, block, count);
+    return cut;
+}
+
+Interpreter::End Interpreter::execute(Block& block) {
+    CpuState& state = core_.state;
+    for (unsigned i = 0; i < kBlockTotals; ++i)
+        state.totals.value[i] += block.totals[i];
+    state.budget -= block.count;
+    const Op* op = block.ops();
+    op = op->handler(core_, op);
+    if (op) [[unlikely]]
+        return stopped(block, op);
+    return End::Completed;
+}
+
+// The op was not completed: the totals of it and of those behind it are taken back.
+Interpreter::End Interpreter::stopped(Block& block, const Op* op) {
+    CpuState& state = core_.state;
+    const auto index = static_cast<unsigned>(op - block.ops());
+    const auto pc = static_cast<uint32_t>(state.pc + 4 * index);
+    if (core_.fault_pending()) {
+        const core::Fault& fault = core_.fault();
+        // A trap is completed; everything else that faults is not, but uses up budget.
+        const bool trap =
+            fault.kind == core::Interrupt::Program && (fault.esr & core::esr::kPTR) != 0;
+        take_back(block, trap ? index + 1 : index);
+        if (!trap) --state.budget;
+        state.pc = pc;
+        core_.deliver_fault(pc);
+        return End::Interrupted;
+    }
+    take_back(block, index);
+    state.pc = pc;
+    if (core_.mmio_request()) {
+        mmio_asked_ = true;
+        return End::Mmio;
+    }
+    if (index == 0) blocks_.forget_jump(pc);
+    return End::Stale;
+}
+
+void Interpreter::take_back(Block& block, unsigned index) {
+    core::Totals& totals = core_.state.totals;
+    const uint64_t count = block.count - index;
+    totals[Total::Instructions] -= count;
+    core_.state.budget += static_cast<int64_t>(count);
+    for (unsigned i = index; i < block.count; ++i) {
+        const Micro& micro = block.micros()[i];
+        totals[Total::Branches] -= micro.branch;
+        totals[Total::Loads] -= micro.loads;
+        totals[Total::Stores] -= micro.stores;
+    }
+}
+
+Interpreter::End Interpreter::step() {
+    const bool armed = core_.debug_armed();
+    if (armed && core_.debug_before()) {
+        --core_.state.budget;
+        return End::Interrupted;
+    }
+    Block* block = block_at_pc();
+    if (!block) return End::Interrupted;
+    if (block->count > 1) block = first_instructions(*block, 1);
+    const uint64_t taken = core_.state.totals[Total::TakenBranches];
+    const End end = execute(*block);
+    if (end != End::Completed) return end;
+    core_.instruction_finished();
+    if (armed) core_.debug_after(core_.state.totals[Total::TakenBranches] != taken);
+    return end;
+}
+
+void Interpreter::flush() {
+    blocks_.clear();
+}
+
+void Interpreter::code_changed(uint64_t physical, uint64_t length) {
+    blocks_.invalidate(physical, length);
+    auto* cut = std::launder(reinterpret_cast<Block*>(short_block_.data()));
+    if (cut->count != 0 && cut->overlaps(physical, length)) cut->make_stale();
+}
+
+void Interpreter::translations_changed(uint64_t ea, uint64_t size) {
+    blocks_.forget_jumps(ea, size);
+}
+
+void Interpreter::all_translations_changed() {
+    blocks_.forget_all_jumps();
+}
+
+}  // namespace perfvisor::engine::interpreter
