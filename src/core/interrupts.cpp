@@ -215,6 +215,10 @@ void Core::deliver_external(uint32_t epr) {
     take_interrupt(Interrupt::ExternalInput, state.pc);
 }
 
+void Core::set_epr(uint32_t epr) {
+    sprs_[spr::kEPR] = epr;
+}
+
 // ---- from any thread ----
 
 void Core::set_line(Line line, bool level) {
