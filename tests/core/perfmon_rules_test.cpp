@@ -222,6 +222,8 @@ TEST_F(PerfMonRule, FacLeavesFcAsItIs) {
 struct FreezeCase {
     const char* name;
     uint32_t bits, frozen_msr, counting_msr;
+
+    friend void PrintTo(const FreezeCase& c, std::ostream* out) { *out << c.name; }
 };
 
 class FreezeBit : public testing::TestWithParam<FreezeCase> {};
