@@ -394,8 +394,10 @@ SprResult Core::read_pmr(unsigned pmr, uint32_t& value) {
 
 SprResult Core::write_pmr(unsigned pmr, uint32_t value) {
     if (PerfMon::is_supervisor(pmr) && (state.msr & msr::kPR)) return SprResult::Privileged;
+    // Refused before anything is counted: the totals include an mtpmr that will be taken back.
+    if (!perfmon_.can_write(pmr)) return SprResult::Illegal;
     synchronize_time();
-    if (!perfmon_.write(pmr, value)) return SprResult::Illegal;
+    perfmon_.write(pmr, value);
     perfmon_.sync();
     check_interrupts();
     return SprResult::Ok;
