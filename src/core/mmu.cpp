@@ -132,7 +132,7 @@ void Mmu::replace(Position position, const TlbEntry& entry) {
     old = entry;
     if (position.tlb == 1 && listed) list_tlb1();
     // A new entry takes nothing from anybody, unless it stands before another for some address.
-    
+    if (entry.valid && overlaps_another(position)) changed(entry.ea, entry.size);
 }
 
 bool Mmu::overlaps_another(Position position) const {
