@@ -115,7 +115,6 @@ class SoftGuest {
     }
     uint64_t gpr(unsigned n, unsigned id = 0) { return regs(id).gpr[n]; }
 
-  private:
     void add_vcpu(unsigned id) {
         auto vcpu = vm_->create_vcpu(id);
         if (!vcpu) ADD_FAILURE() << vcpu.error().message;
@@ -135,6 +134,7 @@ class SoftGuest {
         EXPECT_TRUE(set_sregs(*vcpus_.back(), *sregs));
     }
 
+  private:
     std::vector<uint8_t> ram_;
     std::unique_ptr<System> system_;
     std::unique_ptr<Vm> vm_;
