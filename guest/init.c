@@ -21,6 +21,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -31,7 +32,7 @@ static const char kTokenFile[] = "/perfvisor/token";
 static const char kOutputPort[] = "/dev/ttyS1";
 enum { kRecordSeparator = 0x1e, kCannotRun = 126, kSignalBase = 128 };
 
-static void say(const char *format, ...) {
+static void say(const char* format, ...) {
     va_list arguments;
     va_start(arguments, format);
     dprintf(STDERR_FILENO, "init: ");
@@ -40,14 +41,14 @@ static void say(const char *format, ...) {
     va_end(arguments);
 }
 
-static void mount_or_say(const char *type, const char *where, const char *options) {
+static void mount_or_say(const char* type, const char* where, const char* options) {
     mkdir(where, 0755);
     if (mount(type, where, type, MS_NOSUID, options) != 0) {
         say("cannot mount %s on %s: %s", type, where, strerror(errno));
     }
 }
 
-static void write_setting(const char *path, const char *value) {
+static void write_setting(const char* path, const char* value) {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0 || write(fd, value, strlen(value)) < 0) {
         say("cannot write %s: %s", path, strerror(errno));
@@ -59,13 +60,13 @@ static void write_setting(const char *path, const char *value) {
 
 /// The whole of a small file as a string, with one final newline taken off; null where there is
 /// no such file. The caller frees it.
-static char *read_file(const char *path) {
+static char* read_file(const char* path) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat status;
     if (fd < 0 || fstat(fd, &status) != 0) {
         return NULL;
     }
-    char *text = calloc(1, (size_t)status.st_size + 1);
+    char* text = calloc(1, (size_t)status.st_size + 1);
     if (text != NULL) {
         ssize_t length = read(fd, text, (size_t)status.st_size);
         if (length > 0 && text[length - 1] == '\n') {
@@ -96,7 +97,7 @@ static void set_up_machine(void) {
     sethostname("perfvisor", strlen("perfvisor"));
 }
 
-static void set_up_environment(const char *terminal) {
+static void set_up_environment(const char* terminal) {
     setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
     setenv("HOME", "/root", 1);
     setenv("USER", "root", 1);
@@ -116,17 +117,22 @@ static _Noreturn void end_machine(int how) {
 
 /// Reaps children until `main_child` ends and returns its status as the shell counts it. BusyBox's
 /// poweroff, halt and reboot send the signals that end the machine here and now.
-static int wait_for(pid_t main_child, const sigset_t *signals) {
+static int wait_for(pid_t main_child, int signals) {
     for (;;) {
-        switch (sigwaitinfo(signals, NULL)) {
-        case SIGUSR1:
-            end_machine(RB_HALT_SYSTEM);
-        case SIGUSR2:
-            end_machine(RB_POWER_OFF);
-        case SIGTERM:
-            end_machine(RB_AUTOBOOT);
-        default:
-            break;
+        struct signalfd_siginfo signal = {0};
+        if (read(signals, &signal, sizeof signal) != sizeof signal) {
+            say("cannot wait for signals: %s", strerror(errno));
+            sleep(1);
+        }
+        switch (signal.ssi_signo) {
+            case SIGUSR1:
+                end_machine(RB_HALT_SYSTEM);
+            case SIGUSR2:
+                end_machine(RB_POWER_OFF);
+            case SIGTERM:
+                end_machine(RB_AUTOBOOT);
+            default:
+                break;
         }
         int status;
         for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
@@ -153,7 +159,7 @@ static int open_output_port(void) {
     return port;
 }
 
-static _Noreturn void become_command(const char *command, int port) {
+static _Noreturn void become_command(const char* command, int port) {
     setsid();
     int nothing = open("/dev/null", O_RDONLY);
     dup2(nothing, STDIN_FILENO);
@@ -165,19 +171,19 @@ static _Noreturn void become_command(const char *command, int port) {
     // The port is a terminal to isatty(), but nobody is there to turn a page.
     set_up_environment("dumb");
     setenv("PAGER", "cat", 1);
-    execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+    execl("/bin/sh", "sh", "-c", command, (char*)NULL);
     dprintf(STDERR_FILENO, "cannot run the shell: %s\n", strerror(errno));
     _exit(kCannotRun);
 }
 
-static void run_command(const char *command, const char *token, const sigset_t *signals) {
+static void run_command(const char* command, const char* token, const sigset_t* mask, int signals) {
     int port = open_output_port();
     if (port < 0) {
         return;
     }
     pid_t child = fork();
     if (child == 0) {
-        sigprocmask(SIG_UNBLOCK, signals, NULL);
+        sigprocmask(SIG_UNBLOCK, mask, NULL);
         become_command(command, port);
     }
     int status = child > 0 ? wait_for(child, signals) : kCannotRun;
@@ -193,9 +199,9 @@ static void run_command(const char *command, const char *token, const sigset_t *
 /// The terminal behind /dev/console: the console itself cannot be a controlling terminal, and
 /// without one Ctrl-C does nothing.
 static int open_console_terminal(void) {
-    char *active = read_file("/sys/class/tty/console/active");
-    const char *last = active == NULL ? NULL : strrchr(active, ' ');
-    const char *name = last != NULL ? last + 1 : active;
+    char* active = read_file("/sys/class/tty/console/active");
+    const char* last = active == NULL ? NULL : strrchr(active, ' ');
+    const char* name = last != NULL ? last + 1 : active;
     char path[64] = "/dev/console";
     if (name != NULL && *name != '\0') {
         snprintf(path, sizeof path, "/dev/%s", name);
@@ -217,15 +223,15 @@ static _Noreturn void become_shell(void) {
         }
     }
     set_up_environment("vt100");
-    execl("/bin/sh", "-sh", (char *)NULL);
+    execl("/bin/sh", "-sh", (char*)NULL);
     say("cannot run the shell: %s", strerror(errno));
     _exit(kCannotRun);
 }
 
-static void run_shell(const sigset_t *signals) {
+static void run_shell(const sigset_t* mask, int signals) {
     pid_t child = fork();
     if (child == 0) {
-        sigprocmask(SIG_UNBLOCK, signals, NULL);
+        sigprocmask(SIG_UNBLOCK, mask, NULL);
         become_shell();
     }
     if (child > 0) {
@@ -234,25 +240,27 @@ static void run_shell(const sigset_t *signals) {
 }
 
 int main(void) {
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGCHLD);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGUSR1);
-    sigaddset(&signals, SIGUSR2);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
+    sigset_t mask;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGCHLD);
+    sigaddset(&mask, SIGTERM);
+    sigaddset(&mask, SIGUSR1);
+    sigaddset(&mask, SIGUSR2);
+    sigprocmask(SIG_BLOCK, &mask, NULL);
+    // Not sigwaitinfo(): glibc makes of it a call with a 32-bit time, which a kernel need not have.
+    int signals = signalfd(-1, &mask, SFD_CLOEXEC);
 
     set_up_machine();
-    char *command = read_file(kCommandFile);
-    char *token = read_file(kTokenFile);
+    char* command = read_file(kCommandFile);
+    char* token = read_file(kTokenFile);
     if (command != NULL && token != NULL) {
         // The command shall not find the token: its own output could then pass for the trailer.
         unlink(kCommandFile);
         unlink(kTokenFile);
         rmdir("/perfvisor");
-        run_command(command, token, &signals);
+        run_command(command, token, &mask, signals);
     } else {
-        run_shell(&signals);
+        run_shell(&mask, signals);
     }
     end_machine(RB_POWER_OFF);
 }

@@ -8,7 +8,7 @@
 
 enum { kSysExit = 1, kSysWrite = 4, kSysGetppid = 64, kStdout = 1, kStderr = 2 };
 
-int program(int argc, char **argv);
+int program(int argc, char** argv);
 
 /// The system call of the powerpc ABI; errors are not told from results.
 static inline long system_call(long number, long a, long b, long c) {
@@ -23,7 +23,7 @@ static inline long system_call(long number, long a, long b, long c) {
     return r3;
 }
 
-static inline void print(int fd, const char *text) {
+static inline void print(int fd, const char* text) {
     size_t length = 0;
     while (text[length] != '\0') {
         ++length;
@@ -41,13 +41,13 @@ static inline void print_hexadecimal(uint32_t value) {
 
 /// The one optional argument, a decimal number. Ends the program with status 1 and says `usage` on
 /// anything else.
-static inline uint32_t number_argument(int argc, char **argv, uint32_t otherwise,
-                                       const char *usage) {
+static inline uint32_t number_argument(int argc, char** argv, uint32_t otherwise,
+                                       const char* usage) {
     if (argc == 1) {
         return otherwise;
     }
     uint32_t number = 0;
-    const char *digit = argc == 2 ? argv[1] : "";
+    const char* digit = argc == 2 ? argv[1] : "";
     do {
         if (*digit < '0' || *digit > '9') {
             print(kStderr, usage);
@@ -59,17 +59,18 @@ static inline uint32_t number_argument(int argc, char **argv, uint32_t otherwise
 }
 
 // The kernel starts a program with the stack pointer at argc, argv[0], argv[1] …
-__asm__(".text\n"
-        ".globl _start\n"
-        ".type _start, @function\n"
-        "_start:\n"
-        "    lwz 3, 0(1)\n"
-        "    addi 4, 1, 4\n"
-        "    li 0, 0\n"
-        "    stwu 0, -16(1)\n"
-        "    bl start\n"
-        ".size _start, . - _start\n");
+__asm__(
+    ".text\n"
+    ".globl _start\n"
+    ".type _start, @function\n"
+    "_start:\n"
+    "    lwz 3, 0(1)\n"
+    "    addi 4, 1, 4\n"
+    "    li 0, 0\n"
+    "    stwu 0, -16(1)\n"
+    "    bl start\n"
+    ".size _start, . - _start\n");
 
-__attribute__((used)) static void start(int argc, char **argv) {
+__attribute__((used)) static void start(int argc, char** argv) {
     system_call(kSysExit, program(argc, argv), 0, 0);
 }

@@ -24,7 +24,7 @@ __attribute__((noinline, noclone)) uint32_t cold_function(uint32_t seed) {
     return seed;
 }
 
-int program(int argc, char **argv) {
+int program(int argc, char** argv) {
     uint32_t rounds = number_argument(argc, argv, 1000, "usage: hot [ROUNDS]\n");
     uint32_t sum = 2463534242u;
     for (uint32_t round = 0; round < rounds; ++round) {

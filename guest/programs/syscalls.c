@@ -3,7 +3,7 @@
 // nearly all kernel. 10,000 unless told otherwise.
 #include "freestanding.h"
 
-int program(int argc, char **argv) {
+int program(int argc, char** argv) {
     uint32_t count = number_argument(argc, argv, 10000, "usage: syscalls [COUNT]\n");
     for (uint32_t i = 0; i < count; ++i) {
         system_call(kSysGetppid, 0, 0, 0);

@@ -146,11 +146,13 @@ class Core {
     // Brings timers and the PM up to date and takes the most urgent interrupt that is pending and
     // enabled (priorities: e500mc manual 4.11). True if one was taken. When the external proxy is
     // on (set_external_proxy) an external input is not taken but reported by external_wanted():
-    // the caller fetches the vector, calls set_epr and deliver_external.
+    // the caller fetches the vector, calls deliver_external.
     bool deliver_pending_interrupt();
     bool external_wanted() const { return external_wanted_; }
     void set_external_proxy(bool on) { external_proxy_ = on; }
     void deliver_external(uint32_t epr);
+    // EPR from outside (KVM_REG_PPC_EPR); the guest cannot write it.
+    void set_epr(uint32_t epr);
     // Some interrupt is pending whatever MSR says of it: what ends `wait`.
     bool interrupt_pending_unmasked();
 
@@ -173,6 +175,9 @@ class Core {
 
     // ---- MMIO ----
     const MmioAccess* mmio_request() const { return mmio_waiting_ ? &mmio_request_ : nullptr; }
+    // The instruction at pc has begun its device accesses and has to be finished before anything
+    // else happens.
+    bool mmio_in_progress() const { return mmio_waiting_ || !mmio_log_.empty(); }
     // The answer to mmio_request(): 8 bytes in memory order, of which `size` count (loads).
     void complete_mmio(const uint8_t* data);
     // An instruction completed (or was interrupted): answers kept for its re-execution are stale.

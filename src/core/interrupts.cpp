@@ -76,7 +76,7 @@ void Core::take_interrupt(Interrupt kind, uint64_t return_address) {
     }
     ++state.totals[Total::Interrupts];
     if (kind == Interrupt::ExternalInput) ++state.totals[Total::ExternalInterrupts];
-    if (by == InterruptClass::Critical) ++state.totals[Total::CriticalInterrupts];
+    if (kind == Interrupt::CriticalInput) ++state.totals[Total::CriticalInterrupts];
     if (kind == Interrupt::SystemCall) ++state.totals[Total::SystemCallsAndTraps];
     if (kind == Interrupt::PerformanceMonitor) perfmon_.interrupt_taken();
     if (kind == Interrupt::Doorbell) doorbells_.fetch_and(~kDoorbell);
@@ -213,6 +213,10 @@ void Core::deliver_external(uint32_t epr) {
     external_wanted_ = false;
     sprs_[spr::kEPR] = epr;
     take_interrupt(Interrupt::ExternalInput, state.pc);
+}
+
+void Core::set_epr(uint32_t epr) {
+    sprs_[spr::kEPR] = epr;
 }
 
 // ---- from any thread ----

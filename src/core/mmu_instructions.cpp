@@ -12,7 +12,7 @@ namespace {
 constexpr unsigned kTlbselShift = 28, kEselShift = 16;
 constexpr uint32_t kTlbselMask = 3, kEselMask = 0xfff, kNvMask = 0xfff;
 // MAS1
-constexpr uint32_t kValid = 0x80000000, kIprot = 0x40000000, kTs = 0x00001000;
+constexpr uint32_t kValid = 0x80000000, kIprot = 0x40000000;
 constexpr unsigned kTidShift = 16, kTsShift = 12, kTsizeShift = 8;
 constexpr uint32_t kTidMask = 0x3fff, kTsizeMask = 15;
 constexpr uint32_t kLargestTsize = 11;  // 4 GiB

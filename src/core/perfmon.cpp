@@ -97,10 +97,14 @@ std::optional<uint32_t> PerfMon::read(unsigned pmr) {
     return storage(*which);  // zero since the last reset while not available
 }
 
+bool PerfMon::can_write(unsigned pmr) const {
+    return is_supervisor(pmr) && decode(pmr);
+}
+
 bool PerfMon::write(unsigned pmr, uint32_t value) {
-    const auto which = decode(pmr);
-    if (!which || !is_supervisor(pmr)) return false;
+    if (!can_write(pmr)) return false;
     if (!available_) return true;
+    const auto which = decode(pmr);
     sync();
     storage(*which) = value & writable(which->kind);
     if (which->kind == Pmr::kPmlca) select_event(counters_[which->index]);
@@ -207,8 +211,10 @@ void PerfMon::advance() {
             increments = wraps[c.event->source.pmc];
         } else {
             const uint64_t now = source_total(c.event->source);
-            increments = now - c.seen;
-            c.seen = now;
+            // An engine may have taken back an instruction that did not complete after all: what
+            // was counted of it stands for the next one.
+            increments = now > c.seen ? now - c.seen : 0;
+            c.seen = std::max(now, c.seen);
         }
         const uint64_t sum = c.value + increments;
         c.value = static_cast<uint32_t>(sum);

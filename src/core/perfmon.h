@@ -72,7 +72,9 @@ class PerfMon {
     // An effective write sets kInterruptCheck in CpuState::attention: an interrupt may have become
     // pending, and instructions_to_event() may have become smaller than the engine's budget.
     std::optional<uint32_t> read(unsigned pmr);
+    // A write() that returns false has not looked at the totals; can_write() tells beforehand.
     bool write(unsigned pmr, uint32_t value);
+    bool can_write(unsigned pmr) const;
     static bool is_supervisor(unsigned pmr) { return (pmr & 0x10) != 0; }
 
     // MSR[PR], [PMM] (or [GS]) is about to change from `from` to `to`; totals are exact and include

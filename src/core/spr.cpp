@@ -81,17 +81,20 @@ struct SprTable {
     // ---- timers ----
     static uint64_t read_tbl(Core& c) { return c.timers_.time_base() & 0xffffffff; }
     static uint64_t read_tbu(Core& c) { return c.timers_.time_base() >> 32; }
+    // A timer's next event may have come nearer than the engine's budget, or be pending already:
+    // both are looked at before the next instruction.
+    static void timers_changed(Core& c) { c.state.attention.fetch_or(kInterruptCheck); }
     static void write_tbl(Core& c, uint64_t value) {
         c.synchronize_time();
         c.timers_.write_tbl(static_cast<uint32_t>(value));
         c.last_time_base_ = c.timers_.time_base();
-        c.check_interrupts();
+        timers_changed(c);
     }
     static void write_tbu(Core& c, uint64_t value) {
         c.synchronize_time();
         c.timers_.write_tbu(static_cast<uint32_t>(value));
         c.last_time_base_ = c.timers_.time_base();
-        c.check_interrupts();
+        timers_changed(c);
     }
     // The alternate time base counts core cycles (e500mc core manual, ATB).
     static uint64_t read_atbl(Core& c) { return c.state.totals.cycles() & 0xffffffff; }
@@ -99,7 +102,7 @@ struct SprTable {
     static uint64_t read_dec(Core& c) { return c.timers_.decrementer(); }
     static void write_dec(Core& c, uint64_t value) {
         c.timers_.write_decrementer(static_cast<uint32_t>(value));
-        c.check_interrupts();
+        timers_changed(c);
     }
     static uint64_t read_decar(Core& c) { return c.timers_.decar(); }
     static void write_decar(Core& c, uint64_t value) {
@@ -108,7 +111,7 @@ struct SprTable {
     static uint64_t read_tcr(Core& c) { return c.timers_.tcr(); }
     static void write_tcr(Core& c, uint64_t value) {
         c.timers_.write_tcr(static_cast<uint32_t>(value));
-        c.check_interrupts();
+        timers_changed(c);
     }
     static uint64_t read_tsr(Core& c) {
         c.synchronize_time();
@@ -116,11 +119,12 @@ struct SprTable {
     }
     static void write_tsr(Core& c, uint64_t value) {
         c.timers_.clear_tsr(static_cast<uint32_t>(value));
+        timers_changed(c);
     }
     static void restore_tsr(Core& c, uint64_t value) {
         c.timers_.clear_tsr(~uint32_t{0});
         c.timers_.set_tsr(static_cast<uint32_t>(value));
-        c.check_interrupts();
+        timers_changed(c);
     }
 
     // ---- MMU ----
@@ -394,8 +398,10 @@ SprResult Core::read_pmr(unsigned pmr, uint32_t& value) {
 
 SprResult Core::write_pmr(unsigned pmr, uint32_t value) {
     if (PerfMon::is_supervisor(pmr) && (state.msr & msr::kPR)) return SprResult::Privileged;
+    // Refused before anything is counted: the totals include an mtpmr that will be taken back.
+    if (!perfmon_.can_write(pmr)) return SprResult::Illegal;
     synchronize_time();
-    if (!perfmon_.write(pmr, value)) return SprResult::Illegal;
+    perfmon_.write(pmr, value);
     perfmon_.sync();
     check_interrupts();
     return SprResult::Ok;

@@ -104,7 +104,7 @@ enum class Total : uint8_t {
     StallCycles,  // cycles beyond one an instruction (0 under --timing=simple)
     Interrupts,   // interrupts taken, all classes
     ExternalInterrupts,
-    CriticalInterrupts,
+    CriticalInterrupts,  // critical inputs, not all of the critical class
     SystemCallsAndTraps,
     StwcxSuccess,
     StwcxFailure,

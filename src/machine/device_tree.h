@@ -24,10 +24,10 @@ struct DeviceTreeConfig {
     // none has it.
     bool perfmon = false;
     // /chosen/bootargs. Unset: empty in a tree of our own, left as it is in the user's.
-    std::optional<std::string> command_line;
+    std::optional<std::string> command_line = {};
 
-    Placement initrd;
-    Placement kernel;  // For firmware, as "qemu,boot-kernel".
+    Placement initrd = {};
+    Placement kernel = {};  // For firmware, as "qemu,boot-kernel".
 };
 
 // The tree of the machine in `config`, as the peer's ppce500 makes it for the devices that exist

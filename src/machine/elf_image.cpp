@@ -79,17 +79,19 @@ struct ElfCloser {
 };
 
 // The loadable segments in the order of their physical addresses.
-Result<std::vector<GElf_Phdr>> loadable_segments(const InputFile& file, Elf* elf) {
-    size_t count = 0;
-    if (elf_getphdrnum(elf, &count) != 0) {
-        return fail("{} has a damaged ELF program header table", file.label());
+Result<std::vector<GElf_Phdr>> loadable_segments(const InputFile& file, Elf* elf,
+                                                 const GElf_Ehdr& header) {
+    // Checked here, since libelf leaves out without a word what lies behind the end of the file.
+    const uint64_t table_end = header.e_phoff + uint64_t{header.e_phnum} * sizeof(Elf32_Phdr);
+    if (table_end > file.size()) {
+        return fail("{} is truncated: its ELF program header table ends at byte {}, the file at {}",
+                    file.label(), table_end, file.size());
     }
     std::vector<GElf_Phdr> segments;
-    for (size_t i = 0; i < count; ++i) {
+    for (int i = 0; i < header.e_phnum; ++i) {
         GElf_Phdr segment;
-        if (gelf_getphdr(elf, static_cast<int>(i), &segment) == nullptr) {
-            return fail("{} is truncated: its ELF program header table is not all there",
-                        file.label());
+        if (gelf_getphdr(elf, i, &segment) == nullptr) {
+            return fail("{} has a damaged ELF program header table", file.label());
         }
         if (segment.p_type == PT_LOAD && segment.p_memsz != 0) segments.push_back(segment);
     }
@@ -165,7 +167,7 @@ Result<LoadedKernel> load_elf(const InputFile& file, GuestMemory memory) {
         return fail("{} is an ELF file but not an executable; is it an unlinked object file?",
                     file.label());
     }
-    auto segments = loadable_segments(file, elf.get());
+    auto segments = loadable_segments(file, elf.get(), header);
     if (!segments) return tl::unexpected(segments.error());
     if (auto checked = check_segments(file, *segments, memory); !checked) {
         return tl::unexpected(checked.error());

@@ -65,6 +65,8 @@ TEST(PerfMonEvents, ClassesHaveNames) {
 struct Count {
     unsigned code;
     uint64_t expected;
+
+    friend void PrintTo(const Count& c, std::ostream* out) { *out << "event " << c.code; }
 };
 
 class EventCount : public testing::TestWithParam<Count> {};

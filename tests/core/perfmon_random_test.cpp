@@ -260,7 +260,7 @@ class Duel {
 
 TEST(PerfMonRandom, DerivedCountersAgreeWithAReferenceThatStepsEachInstruction) {
     uint64_t overflows = 0, instructions = 0;
-    for (unsigned seed = 1; seed <= 300 && !HasFailure(); ++seed) {
+    for (unsigned seed = 1; seed <= 200 && !HasFailure(); ++seed) {
         SCOPED_TRACE(testing::Message() << "seed " << seed);
         Duel duel(seed);
         duel.run(1000);

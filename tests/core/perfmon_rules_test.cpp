@@ -60,6 +60,7 @@ TEST_F(PerfMonRule, UserNumbersReflectTheSupervisorRegisters) {
 
 TEST_F(PerfMonRule, UserNumbersAreReadOnly) {
     for (const unsigned pmr : {kUserPmc0, kUserPmlca0, kUserPmlcb0, kUserPmgc0}) {
+        EXPECT_FALSE(m.pm.can_write(pmr)) << pmr;
         EXPECT_FALSE(m.pm.write(pmr, 0x20000000)) << pmr;
         EXPECT_EQ(m.get(pmr), 0u) << pmr;
     }
@@ -170,6 +171,28 @@ TEST_F(PerfMonRule, ChangingTheEventKeepsTheCount) {
     EXPECT_EQ(m.get(kPmc0), 8u);
 }
 
+TEST_F(PerfMonRule, AWriteThatIsRefusedDoesNotCountTheMtpmr) {
+    m.mtpmr(kPmlca0, kInstructions);
+    EXPECT_FALSE(m.pm.can_write(kUserPmc0));
+    EXPECT_FALSE(m.mtpmr(kUserPmc0, 0));
+    --m.state.totals[Total::Instructions];  // it ended in a program interrupt
+    EXPECT_EQ(m.get(kPmc0), 0u);
+    m.execute(1);
+    EXPECT_EQ(m.get(kPmc0), 1u);
+}
+
+TEST_F(PerfMonRule, AnInstructionTakenBackIsNotCountedTwice) {
+    m.mtpmr(kPmlca0, kInstructions);
+    m.set(kPmlca0 + 1, event(82));
+    m.execute(5);
+    EXPECT_EQ(m.get(kPmc0), 5u);
+    --m.state.totals[Total::Instructions];
+    EXPECT_EQ(m.get(kPmc0), 5u);
+    m.execute(3);
+    EXPECT_EQ(m.get(kPmc0), 7u);
+    EXPECT_EQ(m.get(kPmc0 + 1), 0u);
+}
+
 // ---- Freezing (7.2.1, 7.2.3, 7.5.1) ----
 
 TEST_F(PerfMonRule, FacFreezesAllCounters) {
@@ -199,6 +222,8 @@ TEST_F(PerfMonRule, FacLeavesFcAsItIs) {
 struct FreezeCase {
     const char* name;
     uint32_t bits, frozen_msr, counting_msr;
+
+    friend void PrintTo(const FreezeCase& c, std::ostream* out) { *out << c.name; }
 };
 
 class FreezeBit : public testing::TestWithParam<FreezeCase> {};
@@ -257,6 +282,17 @@ TEST_F(PerfMonRule, MsrChangesNobodyLooksAtAskForNothing) {
     EXPECT_FALSE(m.check_requested());
     m.set_msr(msr::kPR | msr::kEE | msr::kPMM);
     m.set_msr(msr::kPR | msr::kEE);
+    EXPECT_TRUE(m.check_requested());
+}
+
+TEST_F(PerfMonRule, AnOverflowFoundAtAnMsrChangeAsksTheEngineBack) {
+    m.set(kPmlca0, kInstructions | kCE | kFCU);
+    m.set(kPmgc0, kPMIE);
+    m.set(kPmc0, 0x7fffffff);
+    m.check_requested();
+    m.execute(1);
+    m.set_msr(msr::kPR);
+    EXPECT_TRUE(m.pm.interrupt_pending());
     EXPECT_TRUE(m.check_requested());
 }
 

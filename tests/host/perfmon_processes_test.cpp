@@ -118,18 +118,29 @@ TEST_F(AcrossProcesses, ResetGuestFindsAHostUserThatGotInBetween) {
     EXPECT_EQ(state(), "guest b again");
 }
 
+// Starts a program that runs for a minute, and returns when it does run.
+pid_t start_program() {
+    int executed[2];  // Its end of file tells that exec() has closed the descriptors.
+    if (::pipe2(executed, O_CLOEXEC) != 0) return -1;
+    const pid_t program = ::fork();
+    if (program == 0) {
+        ::execlp("sleep", "sleep", "60", nullptr);
+        ::_exit(127);
+    }
+    ::close(executed[1]);
+    char nothing = 0;
+    const bool at_end = ::read(executed[0], &nothing, 1) == 0;
+    ::close(executed[0]);
+    return at_end ? program : -1;
+}
+
 TEST_F(AcrossProcesses, ExecutedProgramDoesNotInheritTheReservation) {
     int ready[2];
     ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
     const pid_t holder = ::fork();
     if (holder == 0) {
         const auto guest = reserve(registry_, kGuest, "parent");
-        pid_t program = ::vfork();
-        if (program == 0) {
-            ::execlp("sleep", "sleep", "60", nullptr);
-            ::_exit(127);
-        }
-        if (!guest) program = -1;
+        const pid_t program = guest ? start_program() : -1;
         if (::write(ready[1], &program, sizeof program) != sizeof program) ::_exit(1);
         ::pause();
     }
@@ -142,6 +153,8 @@ TEST_F(AcrossProcesses, ExecutedProgramDoesNotInheritTheReservation) {
     EXPECT_EQ(::kill(program, 0), 0) << "the program must still run for this to mean anything";
     EXPECT_EQ(state(), "free");
     ::kill(program, SIGKILL);
+    ::close(ready[0]);
+    ::close(ready[1]);
 }
 
 TEST_F(AcrossProcesses, ForkedChildCannotEndTheReservationOfItsParent) {

@@ -8,16 +8,23 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <new>
 #include <random>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "host/temporary_runtime.h"
 
 namespace perfvisor::host {
 namespace {
+
+using namespace std::chrono_literals;
 
 constexpr int kProcesses = 64;
 constexpr int kRounds = 4;
@@ -92,10 +99,12 @@ class SharedTally {
     const PerfmonRegistry registry = open_registry(directory);
     std::mt19937 random(seed);
     for (;;) {
-        // Runs of one class, so that both get their turn on a crowded machine.
-        const HolderClass mine = ((::time(nullptr) + static_cast<long>(random() % 8 / 7)) & 1) == 0
-                                     ? HolderClass::kGuest
-                                     : HolderClass::kHost;
+        // Mostly the class whose turn it is, so that both succeed often on a crowded machine.
+        const auto now = std::chrono::steady_clock::now().time_since_epoch();
+        const bool turn_of_guests = now / 32ms % 2 == 0;
+        const bool takes_turn = random() % 8 != 0;
+        const HolderClass mine =
+            turn_of_guests == takes_turn ? HolderClass::kGuest : HolderClass::kHost;
         const HolderClass other =
             mine == HolderClass::kGuest ? HolderClass::kHost : HolderClass::kGuest;
         auto result = reserve(registry, mine, "storm" + std::to_string(index));
@@ -105,59 +114,88 @@ class SharedTally {
         }
         ++(mine == HolderClass::kGuest ? tally.guest_successes : tally.host_successes);
         if (!judge.mark(mine, index) || judge.anyone_of(other)) ++tally.violations;
-        const timespec a_while{0, static_cast<long>(random() % 200'000)};
-        ::nanosleep(&a_while, nullptr);
+        std::this_thread::sleep_for(std::chrono::microseconds(random() % 200));
         if (judge.anyone_of(other) || !judge.unmark(mine, index)) ++tally.violations;
     }
 }
 
-TEST(ReservationStorm, SixtyFourProcessesKilledAtRandomMomentsLeaveNothingBehind) {
-    const TemporaryDirectory directory;
-    const TemporaryDirectory elsewhere;
-    const std::string judge_path = elsewhere.file("judge");
-    const PerfmonRegistry registry = open_registry(directory.path());
-    const int descriptors = open_descriptors();
-    SharedTally tally;
-    std::mt19937 random(64);
-
-    for (int round = 0; round < kRounds; ++round) {
+class ReservationStorm : public testing::Test {
+  protected:
+    std::vector<pid_t> start(int count) {
         std::vector<pid_t> processes;
-        for (int i = 0; i < kProcesses; ++i) {
-            const unsigned seed = random();
+        for (int i = 0; i < count; ++i) {
+            const unsigned seed = random_();
             const pid_t child = ::fork();
-            ASSERT_GE(child, 0);
+            EXPECT_GE(child, 0);
             if (child == 0) {
                 ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-                reserve_for_ever(directory.path(), judge_path, i, seed, *tally);
+                reserve_for_ever(directory_.path(), elsewhere_.file("judge"), i, seed, *tally_);
             }
-            processes.push_back(child);
+            if (child > 0) processes.push_back(child);
         }
-        std::shuffle(processes.begin(), processes.end(), random);
+        return processes;
+    }
+    static void reap(const std::vector<pid_t>& processes) {
+        for (const pid_t process : processes)
+            EXPECT_EQ(::waitpid(process, nullptr, 0), process);
+    }
+    void sleep_up_to(std::chrono::microseconds limit) {
+        const auto range = static_cast<unsigned>(limit.count());
+        std::this_thread::sleep_for(std::chrono::microseconds(random_() % range));
+    }
+
+    TemporaryDirectory directory_;
+    TemporaryDirectory elsewhere_;
+    PerfmonRegistry registry_ = open_registry(directory_.path());
+    SharedTally tally_;
+    std::mt19937 random_{64};
+};
+
+TEST_F(ReservationStorm, SixtyFourProcessesKilledAtRandomMomentsLeaveNothingBehind) {
+    const int descriptors = open_descriptors();
+    for (int round = 0; round < kRounds; ++round) {
+        std::vector<pid_t> processes = start(kProcesses);
+        std::shuffle(processes.begin(), processes.end(), random_);
         for (const pid_t process : processes) {
-            const timespec a_while{0, static_cast<long>(random() % 30'000'000)};
-            ::nanosleep(&a_while, nullptr);
-            const auto status = registry.status();
+            sleep_up_to(30ms);
+            const auto status = registry_.status();
             EXPECT_TRUE(status) << status.error().message;
             ASSERT_EQ(::kill(process, SIGKILL), 0);
         }
-        for (const pid_t process : processes)
-            ASSERT_EQ(::waitpid(process, nullptr, 0), process);
-        EXPECT_EQ(brief_status(registry), "free");
+        reap(processes);
+        EXPECT_EQ(brief_status(registry_), "free");
     }
-
-    EXPECT_EQ(tally->violations, 0) << "guests and host users held at the same time";
-    EXPECT_EQ(tally->errors, 0);
-    EXPECT_GT(tally->guest_successes, kProcesses);
-    EXPECT_GT(tally->host_successes, kProcesses);
-    EXPECT_GT(tally->refusals, kProcesses);
+    EXPECT_EQ(tally_->violations, 0) << "guests and host users held at the same time";
+    EXPECT_EQ(tally_->errors, 0);
+    EXPECT_GT(tally_->guest_successes, kProcesses);
+    EXPECT_GT(tally_->host_successes, kProcesses);
+    EXPECT_GT(tally_->refusals, kProcesses);
     EXPECT_EQ(open_descriptors(), descriptors);
-    EXPECT_THAT(directory.entries(), testing::ElementsAre("perfmon.holders", "perfmon.lock"));
-    EXPECT_TRUE(reserve(registry, HolderClass::kGuest));
-    EXPECT_TRUE(reserve(registry, HolderClass::kHost));
+    EXPECT_THAT(directory_.entries(), testing::ElementsAre("perfmon.holders", "perfmon.lock"));
+    EXPECT_TRUE(reserve(registry_, HolderClass::kGuest));
+    EXPECT_TRUE(reserve(registry_, HolderClass::kHost));
+}
+
+// Somebody removes the lock file again and again: reservations may fail, but never do both classes
+// hold, neither on one file nor on two.
+TEST_F(ReservationStorm, RemovingTheLockFileNeverLetsBothClassesHold) {
+    const std::vector<pid_t> processes = start(6);
+    for (int i = 0; i < 1500; ++i) {
+        sleep_up_to(2ms);
+        ::unlink(directory_.file("perfmon.lock").c_str());
+    }
+    for (const pid_t process : processes)
+        ::kill(process, SIGKILL);
+    reap(processes);
+    EXPECT_EQ(tally_->violations, 0);
+    EXPECT_GT(tally_->guest_successes, 100);
+    EXPECT_GT(tally_->host_successes, 100);
+    EXPECT_EQ(brief_status(registry_), "free");
+    EXPECT_TRUE(reserve(registry_, HolderClass::kGuest));
 }
 
 // Many processes meet in a directory where nothing is yet, over and over.
-TEST(ReservationStorm, ManyFirstReservationsAtOnceAllSucceed) {
+TEST(FirstReservations, ManyAtOnceAllSucceed) {
     for (int round = 0; round < 30; ++round) {
         const TemporaryDirectory directory;
         std::vector<Worker> workers;

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One vCPU of the KVM in user space: its requests. KVM_RUN itself is in vcpu_run.cpp.
+#include "kvm/soft/vcpu.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include "kvm/soft/one_reg.h"
+#include "kvm/soft/registers.h"
+#include "kvm/soft/vm.h"
+
+namespace perfvisor::kvm {
+
+Result<std::unique_ptr<SoftVcpu>> SoftVcpu::create(SoftVm& vm, unsigned id) {
+    std::unique_ptr<SoftVcpu> vcpu(new SoftVcpu(vm, id));
+    if (!vcpu->sleeper_.valid())
+        return fail("cannot create an event descriptor for CPU {}: too many open files", id);
+    const auto kind = vm.options().engine == SoftEngine::Translator
+                          ? engine::EngineKind::Translator
+                          : engine::EngineKind::Interpreter;
+    vcpu->engine_ = engine::make_engine(kind, vcpu->core_);
+    if (!vcpu->engine_)
+        return fail("this host has no translator; use the interpreter (--engine=interpreter)");
+    vcpu->mailbox_ = std::make_shared<Mailbox>(vcpu->core_, *vcpu->engine_, vcpu->sleeper_);
+    return vcpu;
+}
+
+SoftVcpu::SoftVcpu(SoftVm& vm, unsigned id)
+    : vm_(vm),
+      core_({.model = &vm.model(),
+             .id = id,
+             .memory = &vm.memory(),
+             .time = &vm.time(),
+             .interconnect = &vm}),
+      tlb_(core_.mmu(), vm.model()) {}
+
+SoftVcpu::~SoftVcpu() {
+    if (mailbox_) mailbox_->close();
+    vm_.remove_vcpu(*this);
+}
+
+// ---- from any thread ----
+
+void SoftVcpu::kick() {
+    std::atomic_ref<uint8_t>(run_.immediate_exit).store(1);
+    wake();
+}
+
+void SoftVcpu::wake() {
+    core_.state.attention.fetch_or(core::kKick);
+    sleeper_.wake();
+}
+
+void SoftVcpu::hurry() {
+    core_.state.attention.fetch_or(core::kKick);
+}
+
+void SoftVcpu::set_perfmon(bool available) {
+    uint32_t epoch = perfmon_epoch_.load();
+    if ((epoch & 1) != (available ? 1u : 0u)) perfmon_epoch_.store(epoch + 1);
+    requests_ = true;
+    hurry();
+}
+
+void SoftVcpu::memory_changed() {
+    core_.mmu().forget_all();
+    engine_->flush();
+}
+
+int SoftVcpu::interrupt(uint32_t irq) {
+    if (irq == KVM_INTERRUPT_UNSET) {
+        external_edge_ = false;
+        core_.set_line(core::Line::External, false);
+        return 0;
+    }
+    // Like Linux, anything but "unset" and "set level" is an edge.
+    external_edge_ = irq != KVM_INTERRUPT_SET_LEVEL;
+    core_.set_line(core::Line::External, true);
+    wake();
+    return 0;
+}
+
+int SoftVcpu::set_line(const kvm_soft_line& line) {
+    if (line.level > 1) return -EINVAL;
+    switch (line.line) {
+        case KVM_SOFT_LINE_EXTERNAL:
+            return interrupt(line.level ? KVM_INTERRUPT_SET_LEVEL : KVM_INTERRUPT_UNSET);
+        case KVM_SOFT_LINE_CRITICAL:
+            core_.set_line(core::Line::Critical, line.level != 0);
+            break;
+        case KVM_SOFT_LINE_MACHINE_CHECK:
+            core_.set_line(core::Line::MachineCheck, line.level != 0);
+            break;
+        default:
+            return -EINVAL;
+    }
+    wake();
+    return 0;
+}
+
+// Requests that do not wait for KVM_RUN to return. False: not one of those.
+bool SoftVcpu::any_thread_ioctl(uint32_t request, void* argument, int& result) {
+    switch (request) {
+        case KVM_INTERRUPT:
+            result = interrupt(static_cast<const kvm_interrupt*>(argument)->irq);
+            return true;
+        case KVM_SOFT_SET_LINE:
+            result = set_line(*static_cast<const kvm_soft_line*>(argument));
+            return true;
+        case KVM_SOFT_SET_DEADLINE:
+            deadline_ =
+                vm_.time().tick_of(static_cast<const kvm_soft_time*>(argument)->nanoseconds);
+            break;
+        case KVM_SOFT_FREEZE_TIMEBASE:
+            time_base_frozen_ = static_cast<const kvm_soft_freeze*>(argument)->frozen != 0;
+            break;
+        case KVM_ENABLE_CAP: {
+            const auto& cap = *static_cast<const kvm_enable_cap*>(argument);
+            if (cap.cap != KVM_CAP_PPC_EPR && cap.cap != KVM_CAP_SOFT_HLT_EXIT) return false;
+            if (cap.flags != 0) {
+                result = -EINVAL;
+                return true;
+            }
+            (cap.cap == KVM_CAP_PPC_EPR ? external_proxy_ : halt_exit_) = cap.args[0] != 0;
+            break;
+        }
+        default:
+            return false;
+    }
+    requests_ = true;
+    wake();
+    result = 0;
+    return true;
+}
+
+// ---- with the core at rest ----
+
+int SoftVcpu::ioctl(uint32_t request, void* argument) {
+    if (request == KVM_RUN) {
+        const std::lock_guard lock(mutex_);
+        return run_guest();
+    }
+    if (argument == nullptr) return -EFAULT;
+    int result = 0;
+    if (any_thread_ioctl(request, argument, result)) return result;
+    const std::lock_guard lock(mutex_);
+    take_requests();
+    return vcpu_thread_ioctl(request, argument);
+}
+
+namespace {
+
+int access_one_reg(core::Core& core, uint32_t request, const kvm_one_reg& reg) {
+    if ((reg.id & KVM_REG_ARCH_MASK) != KVM_REG_PPC) return -EINVAL;
+    const uint64_t size = reg.id & KVM_REG_SIZE_MASK;
+    if (size != KVM_REG_SIZE_U32 && size != KVM_REG_SIZE_U64) return -EINVAL;
+    if (reg.addr == 0) return -EFAULT;
+    void* const memory = reinterpret_cast<void*>(static_cast<uintptr_t>(reg.addr));
+    uint64_t value = 0;
+    uint32_t word = 0;
+    const bool wide = size == KVM_REG_SIZE_U64;
+    void* const held = wide ? static_cast<void*>(&value) : &word;
+    const size_t bytes = wide ? sizeof value : sizeof word;
+    if (request == KVM_SET_ONE_REG) {
+        std::memcpy(held, memory, bytes);
+        return set_one_reg(core, reg.id, wide ? value : word);
+    }
+    if (const int error = get_one_reg(core, reg.id, value); error < 0) return error;
+    word = static_cast<uint32_t>(value);
+    std::memcpy(memory, held, bytes);
+    return 0;
+}
+
+}  // namespace
+
+int SoftVcpu::vcpu_thread_ioctl(uint32_t request, void* argument) {
+    switch (request) {
+        case KVM_GET_REGS:
+            get_regs(core_, *static_cast<kvm_regs*>(argument));
+            return 0;
+        case KVM_SET_REGS:
+            forget_unfinished();
+            set_regs(core_, *static_cast<const kvm_regs*>(argument));
+            return 0;
+        case KVM_GET_SREGS:
+            tlb_.publish();
+            get_sregs(core_, *static_cast<kvm_sregs*>(argument));
+            return 0;
+        case KVM_SET_SREGS:
+            return set_sregs(core_, *static_cast<const kvm_sregs*>(argument));
+        case KVM_GET_ONE_REG:
+        case KVM_SET_ONE_REG:
+            return access_one_reg(core_, request, *static_cast<const kvm_one_reg*>(argument));
+        case KVM_TRANSLATE:
+            translate(core_.mmu(), *static_cast<kvm_translation*>(argument));
+            return 0;
+        case KVM_ENABLE_CAP:
+            return enable_cap(*static_cast<const kvm_enable_cap*>(argument));
+        case KVM_DIRTY_TLB:
+            return tlb_.dirty(*static_cast<const kvm_dirty_tlb*>(argument));
+        case KVM_SET_GUEST_DEBUG:
+            return debugger_.configure(*static_cast<const kvm_guest_debug*>(argument));
+        // Linux's Book E answers: floating point registers are one-reg's, a vCPU's state has no
+        // names.
+        case KVM_GET_FPU:
+        case KVM_SET_FPU:
+            return -EOPNOTSUPP;
+        case KVM_GET_MP_STATE:
+        case KVM_SET_MP_STATE:
+            return -EINVAL;
+        default:
+            return -ENOTTY;
+    }
+}
+
+int SoftVcpu::enable_cap(const kvm_enable_cap& cap) {
+    if (cap.flags != 0) return -EINVAL;
+    switch (cap.cap) {
+        case KVM_CAP_PPC_BOOKE_WATCHDOG:
+            watchdog_enabled_ = true;
+            return 0;
+        case KVM_CAP_SW_TLB:
+            if (cap.args[0] == 0) return -EFAULT;
+            return tlb_.configure(
+                *reinterpret_cast<const kvm_config_tlb*>(static_cast<uintptr_t>(cap.args[0])));
+        default:
+            return -EINVAL;
+    }
+}
+
+// What other threads asked for, applied by whoever holds the core.
+void SoftVcpu::take_requests() {
+    if (!requests_.exchange(false)) return;
+    if (const uint32_t epoch = perfmon_epoch_.load(); epoch != perfmon_epoch_seen_) {
+        perfmon_epoch_seen_ = epoch;
+        core_.perfmon().set_available(false);
+        if (epoch & 1) core_.perfmon().set_available(true);
+        core_.check_interrupts();
+    }
+    core_.set_external_proxy(external_proxy_);
+    core_.timers().freeze(time_base_frozen_);
+}
+
+// New registers: what KVM_RUN left half done belongs to the old ones.
+void SoftVcpu::forget_unfinished() {
+    if (mmio_unfinished_) {
+        constexpr uint8_t kNothing[8] = {};
+        core_.complete_mmio(kNothing);
+        mmio_unfinished_ = false;
+    }
+    core_.instruction_finished();
+    epr_unfinished_ = false;
+    core_.set_halted(false);
+}
+
+}  // namespace perfvisor::kvm

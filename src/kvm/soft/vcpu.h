@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One vCPU of the KVM in user space: a core, its engine and the loop that runs it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+
+#include "core/core.h"
+#include "engine/engine.h"
+#include "kvm/handles.h"
+#include "kvm/soft/guest_debugger.h"
+#include "kvm/soft/mailbox.h"
+#include "kvm/soft/sleeper.h"
+#include "kvm/soft/slice.h"
+#include "kvm/soft/software_tlb.h"
+
+namespace perfvisor::kvm {
+
+class SoftVm;
+
+class SoftVcpu final : public Vcpu {
+  public:
+    // Fails where the host has no such engine or no descriptor to wait on.
+    static Result<std::unique_ptr<SoftVcpu>> create(SoftVm& vm, unsigned id);
+    ~SoftVcpu() override;
+    SoftVcpu(const SoftVcpu&) = delete;
+    SoftVcpu& operator=(const SoftVcpu&) = delete;
+
+    int ioctl(uint32_t request, void* argument) override;
+    kvm_run* run() override { return &run_; }
+    void kick() override;
+
+    // ---- for its VM, from any thread ----
+    unsigned id() const { return core_.id(); }
+    // The performance monitor has become this guest's, or has ceased to be: all its registers are
+    // 0 from then on.
+    void set_perfmon(bool available);
+    // Come out of the engine soon.
+    void hurry();
+    // The memory slots changed; the VM's gate is closed.
+    void memory_changed();
+    const std::shared_ptr<Mailbox>& mailbox() const { return mailbox_; }
+    // Cycles executed, as of the last return from the engine.
+    uint64_t published_cycles() const { return cycles_.load(std::memory_order_relaxed); }
+
+  private:
+    SoftVcpu(SoftVm& vm, unsigned id);
+
+    // ---- requests (vcpu.cpp) ----
+    bool any_thread_ioctl(uint32_t request, void* argument, int& result);
+    int vcpu_thread_ioctl(uint32_t request, void* argument);
+    int enable_cap(const kvm_enable_cap& cap);
+    int interrupt(uint32_t irq);
+    int set_line(const kvm_soft_line& line);
+    void wake();
+    void take_requests();
+    void forget_unfinished();
+
+    // ---- KVM_RUN (vcpu_run.cpp) ----
+    // What a step of the loop found: go on, or return this from KVM_RUN.
+    struct Step {
+        bool leave;
+        int result;
+    };
+    static constexpr Step kGoOn{false, 0};
+
+    int run_guest();
+    Step finish_last_exit();
+    Step finish_mmio_instruction();
+    Step look_at_events();
+    void deliver_interrupts();
+    void external_taken();
+    bool leave_requested();
+    bool deadline_reached();
+    Step execute();
+    Step execute_debugged(uint64_t budget);
+    uint64_t slice_length();
+    void publish_cycles();
+    uint64_t source_tick(uint64_t time_base);
+    uint64_t next_wake_up();
+    Step wait_for_event();
+    bool at_branch_to_self();
+    bool timers_could_interrupt();
+    uint32_t inputs_enabled();
+    Step exit_for(uint32_t reason, int result = 0);
+    Step exit_interrupted();
+    Step exit_mmio();
+    Step exit_halted(uint32_t could_wake);
+    Step exit_debug(const GuestDebugger::Event& event);
+    Step exit_reset();
+
+    SoftVm& vm_;
+    Sleeper sleeper_;
+    core::Core core_;
+    std::unique_ptr<engine::Engine> engine_;
+    std::shared_ptr<Mailbox> mailbox_;
+    kvm_run run_{};
+
+    // Held by whoever uses the core from outside KVM_RUN, and by KVM_RUN.
+    std::mutex mutex_;
+    SoftwareTlb tlb_;
+    GuestDebugger debugger_;
+    SlicePacer pacer_;
+    bool mmio_unfinished_ = false;
+    bool epr_unfinished_ = false;
+    bool watchdog_enabled_ = false;
+    unsigned reset_reported_ = 0;
+
+    // What other threads ask for; `requests_` says that there is something new.
+    std::atomic<bool> requests_{false};
+    std::atomic<uint32_t> perfmon_epoch_{0};  // odd: available; each change is one more
+    std::atomic<bool> external_proxy_{false};
+    std::atomic<bool> time_base_frozen_{false};
+    std::atomic<bool> external_edge_{false};  // the line falls when the interrupt is taken
+    std::atomic<bool> halt_exit_{false};
+    std::atomic<uint64_t> deadline_{kNever};  // ticks of guest time
+    std::atomic<uint64_t> cycles_{0};
+    uint32_t perfmon_epoch_seen_ = 0;
+};
+
+}  // namespace perfvisor::kvm
