@@ -179,7 +179,7 @@ bool Translator::stopped() {
 // The edge's block was executed and leads to pc, in the same page: directly from now on.
 void Translator::link(uint32_t number) {
     const Edge* edge = blocks_.edge(number);
-    if (!edge || core_.state.attention.load(std::memory_order_relaxed) != 0) return;
+    if (!edge || left_ <= 0 || core_.state.attention.load(std::memory_order_relaxed) != 0) return;
     const Block* from = edge->from;
     const uint64_t clears = clears_;
     Block* to = look_up();

@@ -68,6 +68,7 @@ Emitter::Jumps Emitter::test_condition(unsigned bit) {
                 return {&CodeGenerator::je, &CodeGenerator::jne};
         }
     }
+    flags_field_ = -1;
     switch (bit % 4) {
         case 0:
             test(byte[kState + cr_field_offset(field) + 7], 0x40);
