@@ -31,15 +31,16 @@ function(perfvisor_layer name)
     endif()
 endfunction()
 
-# perfvisor_test(NAME SOURCES ... USES ...): one GoogleTest executable, each TEST a ctest test.
+# perfvisor_test(NAME SOURCES ... [USES ...] [TIMEOUT seconds] [LABELS guest]): one GoogleTest
+# executable, each TEST a ctest test.
 function(perfvisor_test name)
-    cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;USES" ${ARGN})
+    cmake_parse_arguments(T "" "TIMEOUT;LABELS" "SOURCES;USES" ${ARGN})
     if(NOT T_TIMEOUT)
         set(T_TIMEOUT 120)
     endif()
     add_executable(${name} ${T_SOURCES})
     target_link_libraries(${name} PRIVATE perfvisor_options ${T_USES} GTest::gtest_main GTest::gmock)
     set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-    gtest_discover_tests(${name} TEST_PREFIX "${name}." PROPERTIES TIMEOUT ${T_TIMEOUT}
+    gtest_discover_tests(${name} TEST_PREFIX "${name}." PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS "${T_LABELS}"
                          DISCOVERY_TIMEOUT 60)
 endfunction()

@@ -19,6 +19,19 @@ bool takes_next_argument(const CLI::App& command, const std::string& argument) {
     return option && option->get_items_expected_min() > 0;
 }
 
+const CLI::App* find_command(const CLI::App& app, const std::string& name) {
+    for (const CLI::App* command : app.get_subcommands({}))
+        if (command->check_name(name)) return command;
+    return nullptr;
+}
+
+std::string known_commands(const CLI::App& app) {
+    std::string names;
+    for (const CLI::App* command : app.get_subcommands({}))
+        names += (names.empty() ? "" : ", ") + command->get_name();
+    return names;
+}
+
 int parse_and_run(std::vector<std::string> arguments) {
     CLI::App app{"Runs Embedded Power (e500) guests whose performance monitor is real.",
                  "perfvisor"};
@@ -27,11 +40,15 @@ int parse_and_run(std::vector<std::string> arguments) {
     Action action;
     add_run_command(app, action);
 
-    if (!arguments.empty()) {
+    if (!arguments.empty() && !arguments.front().starts_with('-')) {
         const std::string name = arguments.front();
-        for (const CLI::App* command : app.get_subcommands({}))
-            if (command->check_name(name))
-                arguments = with_two_dashes(*command, std::move(arguments));
+        const CLI::App* command = find_command(app, name);
+        if (!command) {
+            fmt::print(stderr, "perfvisor: \"{}\" is not a command; known: {}\n", name,
+                       known_commands(app));
+            return 2;
+        }
+        arguments = with_two_dashes(*command, std::move(arguments));
     }
     std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back.
     try {

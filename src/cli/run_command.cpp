@@ -66,7 +66,7 @@ Result<vmm::RunOptions> check(Typed typed, const CLI::App& command) {
     const Result<unsigned> cpus = parse_cpus(typed.cpus);
     if (!cpus) return tl::unexpected(cpus.error());
     options.cpus = *cpus;
-    if (!typed.memory.empty()) {
+    if (command.count("-m")) {
         const Result<uint64_t> bytes = machine::parse_memory_size(typed.memory);
         if (!bytes) return tl::unexpected(bytes.error());
         options.memory_bytes = *bytes;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The performance monitor at the KVM API: who gets it, when it counts, and its registers by id
 // (docs/kvm-perfmon-api.rst). The machine-wide table is tested in tests/host.
-#include <map>
+#include <algorithm>
+#include <random>
 
 #include "soft_guest.h"
 
@@ -167,6 +168,7 @@ TEST(PmrOneReg, EveryRegisterIsThereAndUserNumbersAreNot) {
 // All PM state read and written back in the middle of a run that samples: the interrupt still
 // comes at the same instruction as in the run that was left alone.
 TEST(PmrOneReg, SaveAndRestoreMidRunChangesNothing) {
+    std::mt19937 random(3);
     std::vector<uint64_t> interrupted_at;
     for (const bool disturbed : {false, true}) {
         FakePmc pmc;
@@ -182,9 +184,11 @@ TEST(PmrOneReg, SaveAndRestoreMidRunChangesNothing) {
             for (uint64_t time = 1'000; time < 200'000; time += 12'345) {
                 ASSERT_TRUE(set_deadline(guest.vcpu(), time));
                 ASSERT_EQ(guest.run(), -EINTR);
-                std::map<unsigned, uint32_t> saved;
+                std::vector<std::pair<unsigned, uint32_t>> saved;
                 for (const unsigned pmr : kPmrs)
-                    saved[pmr] = *get_one_reg<uint32_t>(guest.vcpu(), KVM_REG_PPC_PMR(pmr));
+                    saved.emplace_back(pmr,
+                                       *get_one_reg<uint32_t>(guest.vcpu(), KVM_REG_PPC_PMR(pmr)));
+                std::shuffle(saved.begin(), saved.end(), random);
                 for (const auto& [pmr, value] : saved)
                     ASSERT_TRUE(set_one_reg(guest.vcpu(), KVM_REG_PPC_PMR(pmr), value));
             }
@@ -195,6 +199,34 @@ TEST(PmrOneReg, SaveAndRestoreMidRunChangesNothing) {
         interrupted_at.push_back(regs.gpr[6] * 3 + (regs.srr0 - kStart) / 4);
     }
     EXPECT_EQ(interrupted_at[0], interrupted_at[1]);
+}
+
+TEST(PmrOneReg, AnotherVmContinuesWhereTheFirstStopped) {
+    std::vector<uint64_t> remaining;
+    const Code program = load(3, 0x80000000 - 50'000) + Code{mtpmr(kPmc0, 3)} +
+                         load(3, kCompletedInstructions | kConditionEnable) +
+                         Code{mtpmr(kPmlca0, 3)} + load(3, kInterruptEnable) +
+                         Code{mtpmr(kPmgc0, 3), addi(6, 6, 1), b(-4)};
+    const auto finish = [](SoftGuest& guest) {
+        EXPECT_EQ(guest.run(), KVM_EXIT_HLT);
+        return guest.gpr(6) * 2 + (guest.regs().srr0 & 4) / 4;
+    };
+    FakePmc pmc;
+    SoftGuest first(with(&pmc));
+    ASSERT_EQ(first.vm().ioctl(KVM_RESERVE_PERFMON, nullptr), 0);
+    first.write(vector(35), {kSelf});
+    first.start(program, kMsrEE);
+    ASSERT_TRUE(set_deadline(first.vcpu(), 50'000));
+    ASSERT_EQ(first.run(), -EINTR);
+
+    SoftGuest second(with(&pmc));
+    ASSERT_EQ(second.vm().ioctl(KVM_RESERVE_PERFMON, nullptr), 0);
+    std::memcpy(second.ram(), first.ram(), kRamSize);
+    ASSERT_TRUE(set_regs(second.vcpu(), first.regs()));
+    for (const unsigned pmr : kPmrs)
+        ASSERT_TRUE(set_one_reg(second.vcpu(), KVM_REG_PPC_PMR(pmr),
+                                *get_one_reg<uint32_t>(first.vcpu(), KVM_REG_PPC_PMR(pmr))));
+    EXPECT_EQ(finish(second), finish(first));
 }
 
 }  // namespace

@@ -202,6 +202,15 @@ TEST(Halt, BranchToSelfThatTheWatchdogWillEndIsNot) {
     EXPECT_EQ(guest.run(), KVM_EXIT_MMIO);
 }
 
+TEST(Halt, EndlessFaultsEndWithTheWatchdog) {
+    SoftGuest guest;
+    guest.write(vector(6), {0});
+    guest.write(vector(12), say(6));
+    guest.start({0}, kMsrCE);
+    ASSERT_TRUE(set_one_reg<uint32_t>(guest.vcpu(), KVM_REG_PPC_TCR, kWie | watchdog_period(12)));
+    EXPECT_EQ(guest.run(), KVM_EXIT_MMIO);
+}
+
 TEST(Halt, EndlessFaultsWithoutInterruptsAreReported) {
     SoftGuest guest;
     // No translation: the TLB error's vector is as little mapped.

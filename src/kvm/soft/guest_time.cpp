@@ -45,7 +45,11 @@ uint64_t VirtualTime::cycles_until(uint64_t tick, uint64_t cycles) const {
 
 void VirtualTime::skip_to(uint64_t tick, uint64_t cycles) {
     const uint64_t idle = cycles_until(tick, cycles);
-    if (idle != kNever) skipped_.fetch_add(idle, std::memory_order_relaxed);
+    if (idle != kNever) skip_cycles(idle);
+}
+
+void VirtualTime::skip_cycles(uint64_t cycles) {
+    skipped_.fetch_add(cycles, std::memory_order_relaxed);
 }
 
 HostTime::HostTime(uint64_t timebase_hz) : GuestTime(timebase_hz), start_(host_nanoseconds()) {}

@@ -38,6 +38,8 @@ class GuestTime : public core::TimeSource {
     // with skip_to.
     virtual bool skips_idle_time() const = 0;
     virtual void skip_to(uint64_t tick, uint64_t cycles) = 0;
+    // The same for a number of cycles in which nothing was completed.
+    virtual void skip_cycles(uint64_t cycles) = 0;
 
   protected:
     const uint64_t timebase_hz_;
@@ -52,6 +54,7 @@ class VirtualTime final : public GuestTime {
     uint64_t cycles_until(uint64_t tick, uint64_t cycles) const override;
     bool skips_idle_time() const override { return true; }
     void skip_to(uint64_t tick, uint64_t cycles) override;
+    void skip_cycles(uint64_t cycles) override;
 
   private:
     const uint64_t cpu_hz_;
@@ -67,6 +70,7 @@ class HostTime final : public GuestTime {
     uint64_t cycles_until(uint64_t /*tick*/, uint64_t /*cycles*/) const override { return kNever; }
     bool skips_idle_time() const override { return false; }
     void skip_to(uint64_t /*tick*/, uint64_t /*cycles*/) override {}
+    void skip_cycles(uint64_t /*cycles*/) override {}
 
   private:
     const uint64_t start_;  // nanoseconds of CLOCK_MONOTONIC

@@ -107,6 +107,7 @@ class SoftVcpu final : public Vcpu {
     bool epr_unfinished_ = false;
     bool watchdog_enabled_ = false;
     unsigned reset_reported_ = 0;
+    uint64_t fruitless_ = 0;  // budget used since an instruction was last completed
 
     // What other threads ask for; `requests_` says that there is something new.
     std::atomic<bool> requests_{false};

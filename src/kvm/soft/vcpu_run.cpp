@@ -18,7 +18,7 @@ constexpr uint32_t kTsrWrs = 0x30000000, kTsrDis = 0x08000000;
 
 constexpr uint32_t kBranchToSelf = 0x48000000;
 
-// A slice of so many units without one completed instruction is a storm of faults.
+// So many units of budget used without one completed instruction are a storm of faults.
 constexpr uint64_t kStorm = 64;
 
 constexpr uint32_t kAnyInput =
@@ -126,8 +126,13 @@ SoftVcpu::Step SoftVcpu::execute() {
     if (stop == engine::Stop::Attention) return kGoOn;
     const uint64_t done = core_.state.totals[core::Total::Instructions] - completed;
     if (start != 0) pacer_.measured(done, host_nanoseconds() - start);
-    if ((done == 0 && budget >= kStorm) || at_branch_to_self())
-        if (!timers_could_interrupt()) return exit_halted(inputs_enabled());
+    fruitless_ = done == 0 ? fruitless_ + budget : 0;
+    const bool storm = fruitless_ >= kStorm;
+    if ((storm || at_branch_to_self()) && !timers_could_interrupt())
+        return exit_halted(inputs_enabled());
+    // Executed cycles alone would let the virtual clock stand still, and with it the timer that
+    // will end the storm.
+    if (storm) vm_.time().skip_cycles(budget);
     return kGoOn;
 }
 

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The Linux guest from outside: --exec's output and status, the console, power-off and reset.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "subprocess.h"
+
+namespace perfvisor::test {
+namespace {
+
+TEST(LinuxExec, OutputAloneIsOnStdoutAndKernelMessagesOnStderr) {
+    const Finished result = linux_guest("echo out; echo err >&2");
+    EXPECT_EQ(result.status, 0);
+    EXPECT_EQ(result.out, "out\nerr\n");
+    EXPECT_NE(result.err.find("Linux version 6.1"), std::string::npos);
+}
+
+TEST(LinuxExec, TheConsoleLogTakesTheKernelMessages) {
+    const auto log = std::filesystem::temp_directory_path() / "perfvisor-console-log-test";
+    const Finished result = linux_guest("true", {"--console-log", log.string()});
+    EXPECT_EQ(result.status, 0);
+    EXPECT_EQ(result.err, "");
+    std::stringstream text;
+    text << std::ifstream(log).rdbuf();
+    EXPECT_NE(text.str().find("Linux version 6.1"), std::string::npos);
+    std::filesystem::remove(log);
+}
+
+TEST(LinuxExec, TheExitStatusIsTheCommands) {
+    EXPECT_EQ(linux_guest("exit 42").status, 42);
+    EXPECT_EQ(linux_guest("kill -KILL $$").status, 128 + 9);
+    EXPECT_EQ(linux_guest("no-such-command").status, 127);
+}
+
+TEST(LinuxExec, EveryByteComesThroughUnchanged) {
+    const Finished result = linux_guest(
+        "i=0; while [ $i -lt 256 ]; do printf \"\\\\$(printf %03o $i)\"; i=$((i+1)); done",
+        {"--console-log", "/dev/null"});
+    std::string all;
+    for (int byte = 0; byte < 256; ++byte)
+        all.push_back(static_cast<char>(byte));
+    EXPECT_EQ(result.out, all);
+}
+
+TEST(LinuxExec, LongOutputIsComplete) {
+    const Finished result = linux_guest("seq 1 20000", {"--console-log", "/dev/null"});
+    std::string expected;
+    for (int i = 1; i <= 20000; ++i)
+        expected += std::to_string(i) + "\n";
+    EXPECT_EQ(result.out, expected);
+}
+
+TEST(LinuxExec, AGuestThatEndsBeforeTheCommandDoesIsAnError) {
+    const Finished result = linux_guest("poweroff -f; sleep 10");
+    EXPECT_EQ(result.status, 1);
+    EXPECT_NE(result.err.find("perfvisor: --exec: the guest powered off"), std::string::npos);
+    const Finished reset = linux_guest("reboot -f; sleep 10");
+    EXPECT_EQ(reset.status, 1);
+    EXPECT_NE(reset.err.find("perfvisor: --exec: the guest reset"), std::string::npos);
+}
+
+TEST(LinuxExec, AKernelThatPanicsAndHaltsCanGoNoFurther) {
+    const Finished result = linux_guest("echo c >/proc/sysrq-trigger; halt -f; sleep 10",
+                                        {"--console-log", "/dev/null"});
+    EXPECT_EQ(result.status, 1);
+    EXPECT_NE(result.err.find("can go no further"), std::string::npos) << result.err;
+}
+
+// perfvisor with a terminal of its own, as a person has it.
+class OnATerminal : public testing::Test {
+  protected:
+    void start(const std::vector<std::string>& options) {
+        controller = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+        ASSERT_GE(controller, 0);
+        ASSERT_EQ(grantpt(controller), 0);
+        ASSERT_EQ(unlockpt(controller), 0);
+        terminal = open(ptsname(controller), O_RDWR | O_NOCTTY | O_CLOEXEC);
+        ASSERT_GE(terminal, 0);
+        ASSERT_EQ(tcgetattr(terminal, &before), 0);
+        std::vector<std::string> arguments = {PERFVISOR_BINARY,
+                                              "run",
+                                              "-kernel",
+                                              guest_file("vmlinux"),
+                                              "-initrd",
+                                              guest_file("rootfs.cpio.gz"),
+                                              "-m",
+                                              "256M"};
+        arguments.insert(arguments.end(), options.begin(), options.end());
+        child = fork();
+        if (child == 0) {
+            for (const int n : {0, 1, 2})
+                dup2(terminal, n);
+            std::vector<char*> argv;
+            for (std::string& word : arguments)
+                argv.push_back(word.data());
+            argv.push_back(nullptr);
+            execv(argv[0], argv.data());
+            _exit(127);
+        }
+        ASSERT_GT(child, 0);
+    }
+
+    void TearDown() override {
+        if (child > 0) {
+            kill(child, SIGKILL);
+            waitpid(child, nullptr, 0);
+        }
+        close(terminal);
+        close(controller);
+    }
+
+    void type(const std::string& keys) const {
+        ASSERT_EQ(write(controller, keys.data(), keys.size()), static_cast<ssize_t>(keys.size()));
+    }
+
+    // Reads the screen until `text` stands on it, after what was looked for before.
+    bool wait_for(const std::string& text) {
+        for (;;) {
+            const size_t at = screen.find(text, seen);
+            if (at != std::string::npos) {
+                seen = at + text.size();
+                return true;
+            }
+            pollfd output = {controller, POLLIN, 0};
+            if (poll(&output, 1, 120'000) <= 0) return false;
+            char buffer[4096];
+            const ssize_t n = read(controller, buffer, sizeof buffer);
+            if (n <= 0) return false;
+            screen.append(buffer, static_cast<size_t>(n));
+        }
+    }
+
+    int wait_for_exit() {
+        // The screen must be drained for the process to end.
+        int status = 0;
+        for (;;) {
+            const pid_t ended = waitpid(child, &status, WNOHANG);
+            if (ended == child) break;
+            pollfd output = {controller, POLLIN, 0};
+            if (poll(&output, 1, 100) > 0) {
+                char buffer[4096];
+                const ssize_t n = read(controller, buffer, sizeof buffer);
+                if (n > 0) screen.append(buffer, static_cast<size_t>(n));
+            }
+        }
+        child = -1;
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    }
+
+    bool terminal_restored() const {
+        termios now;
+        return tcgetattr(terminal, &now) == 0 && now.c_lflag == before.c_lflag &&
+               now.c_iflag == before.c_iflag && now.c_oflag == before.c_oflag;
+    }
+
+    int controller = -1, terminal = -1;
+    pid_t child = -1;
+    termios before{};
+    std::string screen;
+    size_t seen = 0;
+};
+
+TEST_F(OnATerminal, AShellAnswersAndItsEndPowersOff) {
+    start({});
+    ASSERT_TRUE(wait_for("# ")) << screen;
+    type("echo sum $((40 + 2))\r");
+    ASSERT_TRUE(wait_for("sum 42")) << screen;
+    type("exit\r");
+    EXPECT_EQ(wait_for_exit(), 0);
+    EXPECT_TRUE(terminal_restored());
+}
+
+TEST_F(OnATerminal, CtrlCReachesTheGuestAndCtrlAXLeaves) {
+    start({});
+    ASSERT_TRUE(wait_for("# ")) << screen;
+    type("sleep 1000\r");
+    ASSERT_TRUE(wait_for("sleep 1000")) << screen;
+    type("\x03");
+    ASSERT_TRUE(wait_for("# ")) << screen;
+    type("\x01x");
+    EXPECT_EQ(wait_for_exit(), 0);
+    EXPECT_TRUE(terminal_restored());
+}
+
+TEST_F(OnATerminal, ATerminationSignalRestoresTheTerminal) {
+    start({});
+    ASSERT_TRUE(wait_for("# ")) << screen;
+    kill(child, SIGTERM);
+    EXPECT_EQ(wait_for_exit(), 128 + SIGTERM);
+    EXPECT_TRUE(terminal_restored());
+}
+
+TEST_F(OnATerminal, AResetReboots) {
+    start({});
+    ASSERT_TRUE(wait_for("# ")) << screen;
+    type("reboot -f\r");
+    ASSERT_TRUE(wait_for("Linux version 6.1")) << screen;
+    ASSERT_TRUE(wait_for("# ")) << screen;
+    type("poweroff -f\r");
+    EXPECT_EQ(wait_for_exit(), 0);
+}
+
+TEST_F(OnATerminal, AResetEndsWithNoReboot) {
+    start({"-no-reboot"});
+    ASSERT_TRUE(wait_for("# ")) << screen;
+    type("reboot -f\r");
+    EXPECT_EQ(wait_for_exit(), 0);
+    EXPECT_TRUE(terminal_restored());
+}
+
+}  // namespace
+}  // namespace perfvisor::test
