@@ -59,6 +59,7 @@ Mmu::Mmu(const CoreModel& model, CpuState& state)
 void Mmu::reset() {
     for (auto& tlb : tlb_)
         std::fill(tlb.begin(), tlb.end(), TlbEntry{});
+    ++entry_changes_;
     registers_ = {};
     next_victim_ = 0;
     fast_disabled_ = false;
@@ -130,6 +131,7 @@ void Mmu::replace(Position position, const TlbEntry& entry) {
     if (old.valid) changed(old.ea, old.size);
     const bool listed = old.valid || entry.valid;
     old = entry;
+    ++entry_changes_;
     if (position.tlb == 1 && listed) list_tlb1();
     // A new entry takes nothing from anybody, unless it stands before another for some address.
     if (entry.valid && overlaps_another(position)) changed(entry.ea, entry.size);

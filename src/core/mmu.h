@@ -106,6 +106,9 @@ class Mmu {
     // Writes an entry from outside (KVM_DIRTY_TLB, start-up mappings).
     void set_entry(unsigned tlb, unsigned index, const TlbEntry& entry);
 
+    // Counts the changes of the entries, so that a copy of them can tell whether it is old.
+    uint64_t entry_changes() const { return entry_changes_; }
+
     void set_listener(TranslationListener* listener) { listener_ = listener; }
 
     // Enters a translation of the current data context into the inline cache. `host` is the
@@ -122,6 +125,7 @@ class Mmu {
     const CoreModel& model_;
     CpuState& state_;
     Registers registers_;
+    uint64_t entry_changes_ = 0;
     std::vector<TlbEntry> tlb_[2];
     TranslationListener* listener_ = nullptr;
 

@@ -142,6 +142,7 @@ unsigned Mmu::invalidate_if(unsigned tlb, Matches matches, bool announce) {
     const auto consider = [&](TlbEntry& entry) {
         if (!entry.valid || entry.iprot || !matches(entry)) return;
         entry.valid = false;
+        ++entry_changes_;
         ++count;
         if (announce) changed(entry.ea, entry.size);
     };

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "core/mmu.h"
 #include "kvm/uapi/kvm_powerpc.h"
@@ -35,6 +36,7 @@ class SoftwareTlb {
     core::Mmu& mmu_;
     const core::CoreModel& model_;
     kvm_book3e_206_tlb_entry* array_ = nullptr;
+    std::optional<uint64_t> published_;  // Mmu::entry_changes() when the array was last written
 };
 
 }  // namespace perfvisor::kvm
