@@ -153,8 +153,9 @@ class Mmu {
     uint32_t slot_of(uint32_t pid);
 
     static constexpr uint16_t kNoSlot = 0xffff;
-    // Contexts are below 4096 and four belong to a slot; the last slot is never entered.
-    static constexpr uint32_t kSlots = 1023, kUncachedSlot = 1023;
+    // Contexts are below 4096 and four belong to a slot. One slot is never entered, and the last is
+    // not used at all: with it, a tag could be FastTlbEntry::kNoTag.
+    static constexpr uint32_t kSlots = 1022, kUncachedSlot = 1022;
 
     uint64_t ea_mask_;
     uint32_t pid_mask_;
