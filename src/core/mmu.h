@@ -4,8 +4,10 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "core/interrupts.h"
@@ -106,8 +108,17 @@ class Mmu {
     // Writes an entry from outside (KVM_DIRTY_TLB, start-up mappings).
     void set_entry(unsigned tlb, unsigned index, const TlbEntry& entry);
 
-    // Counts the changes of the entries, so that a copy of them can tell whether it is old.
-    uint64_t entry_changes() const { return entry_changes_; }
+    // Calls what(tlb, index) for each entry that was written or invalidated since the last call;
+    // costs next to nothing where none was.
+    template <typename What>
+    void for_each_written(What what) {
+        for (size_t word = 0; word < written_.size(); ++word)
+            for (uint64_t bits = std::exchange(written_[word], 0); bits != 0; bits &= bits - 1) {
+                const auto index = static_cast<unsigned>(word * 64 + std::countr_zero(bits));
+                const bool second = index >= entries(0);
+                what(second ? 1u : 0u, second ? index - entries(0) : index);
+            }
+    }
 
     void set_listener(TranslationListener* listener) { listener_ = listener; }
 
@@ -125,13 +136,17 @@ class Mmu {
     const CoreModel& model_;
     CpuState& state_;
     Registers registers_;
-    uint64_t entry_changes_ = 0;
     std::vector<TlbEntry> tlb_[2];
+    std::vector<uint64_t> written_;  // a bit an entry, TLB0's first; for_each_written()
     TranslationListener* listener_ = nullptr;
 
     struct Position {
         unsigned tlb, index;
     };
+    void mark_written(unsigned tlb, size_t index) {
+        const size_t bit = index + (tlb == 1 ? tlb_[0].size() : 0);
+        written_[bit / 64] |= uint64_t{1} << (bit % 64);
+    }
     std::optional<Position> find(uint64_t ea, unsigned as, uint32_t pid) const;
     // The entry that MAS0 (TLBSEL, ESEL) and MAS2 (EPN) name; nothing for a TLB not there.
     std::optional<Position> selected() const;

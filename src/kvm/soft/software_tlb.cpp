@@ -89,7 +89,6 @@ int SoftwareTlb::configure(const kvm_config_tlb& config) {
         params->tlb_ways[3] == 0;
     if (!fits || config.array_len < total() * sizeof(kvm_book3e_206_tlb_entry)) return -EINVAL;
     array_ = pointer<kvm_book3e_206_tlb_entry>(config.array);
-    published_.reset();
     for (unsigned index = 0; index < total(); ++index)
         take_over(index);
     return 0;
@@ -112,12 +111,10 @@ void SoftwareTlb::take_over(unsigned index) {
 }
 
 void SoftwareTlb::publish() {
-    if (array_ == nullptr || published_ == mmu_.entry_changes()) return;
-    published_ = mmu_.entry_changes();
-    kvm_book3e_206_tlb_entry* next = array_;
-    for (const unsigned tlb : {0u, 1u})
-        for (unsigned index = 0; index < mmu_.entries(tlb); ++index)
-            *next++ = to_kvm(mmu_.entry(tlb, index));
+    if (array_ == nullptr) return;
+    mmu_.for_each_written([this](unsigned tlb, unsigned index) {
+        array_[(tlb == 0 ? 0 : mmu_.entries(0)) + index] = to_kvm(mmu_.entry(tlb, index));
+    });
 }
 
 }  // namespace perfvisor::kvm

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 
 #include "core/mmu.h"
 #include "kvm/uapi/kvm_powerpc.h"
@@ -36,7 +35,6 @@ class SoftwareTlb {
     core::Mmu& mmu_;
     const core::CoreModel& model_;
     kvm_book3e_206_tlb_entry* array_ = nullptr;
-    std::optional<uint64_t> published_;  // Mmu::entry_changes() when the array was last written
 };
 
 }  // namespace perfvisor::kvm
