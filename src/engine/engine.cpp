@@ -3,6 +3,9 @@
 #include "engine/engine.h"
 
 #include "engine/interpreter/interpreter.h"
+#ifdef PERFVISOR_TRANSLATOR
+#include "engine/translator/translator.h"
+#endif
 
 namespace perfvisor::engine {
 
@@ -10,6 +13,11 @@ std::unique_ptr<Engine> make_engine(EngineKind kind, core::Core& core) {
     switch (kind) {
         case EngineKind::Interpreter:
             return std::make_unique<interpreter::Interpreter>(core);
+        case EngineKind::Translator:
+#ifdef PERFVISOR_TRANSLATOR
+            if (auto made = translator::Translator::create(core)) return std::move(*made);
+#endif
+            return nullptr;
         default:
             return nullptr;
     }

@@ -16,6 +16,11 @@
 #include "core/spr.h"
 #include "engine/engine.h"
 
+// The engine that the tests of the engine contract are built for.
+#ifndef PERFVISOR_TEST_ENGINE
+#define PERFVISOR_TEST_ENGINE Interpreter
+#endif
+
 namespace perfvisor::test {
 
 // Time that follows cycles, a tick each: every run is the same.
@@ -37,7 +42,7 @@ class Guest {
     static constexpr uint32_t kVectors = 0x20000;
     static constexpr uint32_t kData = 0x40000;
 
-    explicit Guest(engine::EngineKind kind = engine::EngineKind::Interpreter,
+    explicit Guest(engine::EngineKind kind = engine::EngineKind::PERFVISOR_TEST_ENGINE,
                    const core::CoreModel* model = core::find_core_model("e500mc"),
                    size_t memory_bytes = 0x200000)
         : bytes_(memory_bytes) {

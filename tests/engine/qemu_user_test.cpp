@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The interpreter against QEMU's user mode on random instruction sequences with random register
+// An engine against QEMU's user mode on random instruction sequences with random register
 // contents. Skipped, saying so, where qemu-ppc is missing.
 #include <fmt/format.h>
 #include <unistd.h>
@@ -36,13 +36,13 @@ std::vector<uint8_t> run_in_qemu(const RandomGuest& program, const std::string& 
     return status == 0 ? records : std::vector<uint8_t>{};
 }
 
-// The records as the interpreter leaves them: a user-mode program at the same addresses.
+// The records as the engine leaves them: a user-mode program at the same addresses.
 std::vector<uint8_t> run_here(const RandomGuest& program) {
     // As the e500mc, and with the string instructions, which that leaves to software.
     core::CoreModel model = *core::find_core_model("e500mc");
     model.categories |= 1u << static_cast<unsigned>(isa::Category::MoveAssist);
     constexpr uint32_t kPhysical = 0x1000000, kBytes = 0x1000000;
-    Guest guest(engine::EngineKind::Interpreter, &model, kPhysical + kBytes);
+    Guest guest(engine::EngineKind::PERFVISOR_TEST_ENGINE, &model, kPhysical + kBytes);
     EXPECT_LE(program.image().size(), kBytes);
     guest.map(1, RandomGuest::kBase, kPhysical, kBytes, Guest::kAllPermissions);
     std::memcpy(guest.bytes(kPhysical), program.image().data(), program.image().size());

@@ -167,14 +167,20 @@ Interpreter::End Interpreter::step() {
         --core_.state.budget;
         return End::Interrupted;
     }
-    Block* block = block_at_pc();
-    if (!block) return End::Interrupted;
-    if (block->count > 1) block = first_instructions(*block, 1);
-    const uint64_t taken = core_.state.totals[Total::TakenBranches];
-    const End end = execute(*block);
-    if (end != End::Completed) return end;
+    const core::Totals& totals = core_.state.totals;
+    const uint64_t done = totals[Total::Instructions];
+    const uint64_t taken = totals[Total::TakenBranches];
+    End end;
+    do {  // once more where the block is found stale before its one instruction
+        Block* block = block_at_pc();
+        if (!block) return End::Interrupted;
+        if (block->count > 1) block = first_instructions(*block, 1);
+        end = execute(*block);
+    } while (end == End::Stale && totals[Total::Instructions] == done);
+    // Stale behind it: completed.
+    if (end != End::Completed && end != End::Stale) return end;
     core_.instruction_finished();
-    if (armed) core_.debug_after(core_.state.totals[Total::TakenBranches] != taken);
+    if (armed) core_.debug_after(totals[Total::TakenBranches] != taken);
     return end;
 }
 

@@ -7,6 +7,7 @@
 namespace {
 
 using perfvisor::core::Total;
+using perfvisor::engine::EngineKind;
 using perfvisor::test::Guest;
 
 // FNV-1a over 64 KiB, again and again.
@@ -125,9 +126,9 @@ constexpr const char* kFloat = R"(
            b outer
 )";
 
-void execute(benchmark::State& bench, const char* program) {
+void execute(benchmark::State& bench, EngineKind kind, const char* program) {
     constexpr uint64_t kSlice = 1'000'000;
-    Guest guest;
+    Guest guest(kind);
     guest.program(program);
     const uint64_t before = guest.total(Total::Instructions);
     for (auto _ : bench)
@@ -139,8 +140,15 @@ void execute(benchmark::State& bench, const char* program) {
 
 }  // namespace
 
-BENCHMARK_CAPTURE(execute, hash, kHash);
-BENCHMARK_CAPTURE(execute, sort, kSort);
-BENCHMARK_CAPTURE(execute, sieve, kSieve);
-BENCHMARK_CAPTURE(execute, calls, kCalls);
-BENCHMARK_CAPTURE(execute, float, kFloat);
+BENCHMARK_CAPTURE(execute, interpreter_hash, EngineKind::Interpreter, kHash);
+BENCHMARK_CAPTURE(execute, interpreter_sort, EngineKind::Interpreter, kSort);
+BENCHMARK_CAPTURE(execute, interpreter_sieve, EngineKind::Interpreter, kSieve);
+BENCHMARK_CAPTURE(execute, interpreter_calls, EngineKind::Interpreter, kCalls);
+BENCHMARK_CAPTURE(execute, interpreter_float, EngineKind::Interpreter, kFloat);
+#ifdef __x86_64__
+BENCHMARK_CAPTURE(execute, translator_hash, EngineKind::Translator, kHash);
+BENCHMARK_CAPTURE(execute, translator_sort, EngineKind::Translator, kSort);
+BENCHMARK_CAPTURE(execute, translator_sieve, EngineKind::Translator, kSieve);
+BENCHMARK_CAPTURE(execute, translator_calls, EngineKind::Translator, kCalls);
+BENCHMARK_CAPTURE(execute, translator_float, EngineKind::Translator, kFloat);
+#endif

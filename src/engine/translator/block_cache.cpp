@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Translated blocks: lookup, links, invalidation.
+#include "engine/translator/block_cache.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/physical_memory.h"
+
+namespace perfvisor::engine::translator {
+
+using core::kPageMask;
+using core::kPageSize;
+using x64::Jump;
+
+Block* BlockCache::find(uint64_t physical, uint32_t pc, uint32_t mode) const {
+    const auto found = blocks_.find(key_of(physical, pc, mode));
+    return found == blocks_.end() ? nullptr : found->second.get();
+}
+
+bool BlockCache::page_has_blocks(uint64_t physical) const {
+    return pages_.contains(physical & kPageMask);
+}
+
+Block* BlockCache::add(std::unique_ptr<Block> block) {
+    Block* added = block.get();
+    pages_[added->physical & kPageMask].push_back(added);
+    blocks_[key_of(added->physical, added->pc, added->mode)] = std::move(block);
+    return added;
+}
+
+bool BlockCache::invalidate(uint64_t physical, uint64_t length) {
+    bool any = false;
+    for (uint64_t page = physical & kPageMask; page < physical + length; page += kPageSize) {
+        const auto found = pages_.find(page);
+        if (found == pages_.end()) continue;
+        std::vector<Block*>& blocks = found->second;
+        for (size_t i = 0; i < blocks.size();) {
+            Block* block = blocks[i];
+            if (!block->overlaps(physical, length)) {
+                ++i;
+                continue;
+            }
+            blocks[i] = blocks.back();
+            blocks.pop_back();
+            drop(*block);
+            any = true;
+        }
+        if (blocks.empty()) pages_.erase(found);
+    }
+    return any;
+}
+
+// The code stays where it is until the whole cache is cleared, so that a block may drop itself.
+void BlockCache::drop(Block& block) {
+    for (uint32_t number : block.incoming)
+        unlink(edges_[number]);
+    for (uint32_t number : block.outgoing) {
+        Edge& edge = edges_[number];
+        if (edge.to) std::erase(edge.to->incoming, number);
+        edge = {};
+        free_edges_.push_back(number);
+    }
+    Jump& jump = shared_.jumps[x64::jump_index(block.pc)];
+    if (jump.code == block.entry) jump = {};
+    blocks_.erase(key_of(block.physical, block.pc, block.mode));
+}
+
+void BlockCache::clear() {
+    forget_all_jumps();
+    blocks_.clear();
+    pages_.clear();
+    edges_.clear();
+    free_edges_.clear();
+}
+
+// ---- edges ----
+
+uint32_t BlockCache::new_edge(const Edge& edge) {
+    if (free_edges_.empty()) {
+        edges_.push_back(edge);
+        return static_cast<uint32_t>(edges_.size() - 1);
+    }
+    const uint32_t number = free_edges_.back();
+    free_edges_.pop_back();
+    edges_[number] = edge;
+    return number;
+}
+
+Edge* BlockCache::edge(uint32_t number) {
+    if (number >= edges_.size() || !edges_[number].from) return nullptr;
+    return &edges_[number];
+}
+
+void BlockCache::set_target(Edge& edge, const uint8_t* target) {
+    const auto displacement = static_cast<int32_t>(target - (edge.jump + 4));
+    std::memcpy(edge.jump, &displacement, sizeof displacement);
+}
+
+void BlockCache::link(uint32_t number, Block& to) {
+    Edge& edge = edges_[number];
+    if (edge.to) return;
+    set_target(edge, to.code);
+    edge.to = &to;
+    to.incoming.push_back(number);
+}
+
+void BlockCache::unlink(Edge& edge) {
+    set_target(edge, edge.unlinked);
+    edge.to = nullptr;
+}
+
+// ---- indirect branches ----
+
+void BlockCache::enter_jump(uint64_t key, const Block& block) {
+    shared_.jumps[x64::jump_index(block.pc)] = {key, block.entry};
+    jump_pages_[filter_bit(block.pc >> 12)] = true;
+}
+
+const uint8_t* BlockCache::find_jump(uint64_t key) const {
+    const Jump& jump = shared_.jumps[x64::jump_index(key)];
+    return jump.key == key ? jump.code : nullptr;
+}
+
+void BlockCache::forget_jumps(uint64_t ea, uint64_t size) {
+    constexpr uint64_t kWordsInPage = kPageSize / 4;
+    if (size > 16 * kPageSize) {
+        forget_all_jumps();
+        return;
+    }
+    for (uint64_t page = ea & kPageMask; page < ea + size; page += kPageSize) {
+        if (!jump_pages_[filter_bit(page >> 12)]) continue;
+        auto jump = shared_.jumps.begin() + x64::jump_index(page);
+        for (uint64_t n = 0; n < kWordsInPage; ++n, ++jump)
+            if ((jump->key & 0xfffff000) == (page & 0xffffffff)) *jump = {};
+    }
+}
+
+void BlockCache::forget_all_jumps() {
+    shared_.jumps.fill({});
+    std::fill(jump_pages_.begin(), jump_pages_.end(), false);
+}
+
+}  // namespace perfvisor::engine::translator

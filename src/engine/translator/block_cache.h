@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Translated blocks: found by address and mode, linked to each other, dropped with their page.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/translator/x64/shared_data.h"
+
+namespace perfvisor::engine::translator {
+
+struct Block;
+
+// A jump out of a block that may lead directly to another.
+struct Edge {
+    Block* from = nullptr;
+    Block* to = nullptr;      // null: leads to `unlinked`
+    uint8_t* jump = nullptr;  // the instruction's 32-bit displacement, in the view to write
+    const uint8_t* unlinked = nullptr;  // the code that leaves, in the view to write
+};
+
+struct Block {
+    uint64_t physical = 0;  // of the first instruction
+    uint32_t pc = 0;
+    uint32_t mode = 0;                         // Mode::bits
+    uint32_t count = 0;                        // instructions
+    uint8_t* code = nullptr;                   // in the view to write
+    const uint8_t* entry = nullptr;            // in the view to execute
+    std::vector<uint32_t> outgoing, incoming;  // edges
+
+    bool overlaps(uint64_t start, uint64_t length) const {
+        return physical < start + length && start < physical + 4 * uint64_t{count};
+    }
+};
+
+class BlockCache {
+  public:
+    explicit BlockCache(x64::SharedData& shared) : shared_(shared) {}
+
+    Block* find(uint64_t physical, uint32_t pc, uint32_t mode) const;
+    bool page_has_blocks(uint64_t physical) const;
+    // Enters a block; its edges have been made with new_edge() and name it.
+    Block* add(std::unique_ptr<Block> block);
+    // Drops the blocks that overlap [physical, physical + length); false if there were none.
+    bool invalidate(uint64_t physical, uint64_t length);
+    void clear();
+
+    uint32_t new_edge(const Edge& edge);
+    // Null if the edge's block has been dropped since.
+    Edge* edge(uint32_t number);
+    void link(uint32_t number, Block& to);
+
+    // The program counters that indirect branches find.
+    void enter_jump(uint64_t key, const Block& block);
+    const uint8_t* find_jump(uint64_t key) const;
+    void forget_jumps(uint64_t ea, uint64_t size);
+    void forget_all_jumps();
+
+  private:
+    struct Key {
+        uint64_t physical;
+        uint64_t pc_and_mode;
+        bool operator==(const Key&) const = default;
+    };
+    struct Hash {
+        size_t operator()(const Key& key) const {
+            return static_cast<size_t>((key.physical ^ key.pc_and_mode * 0x9e3779b97f4a7c15) *
+                                       0xff51afd7ed558ccd);
+        }
+    };
+    static Key key_of(uint64_t physical, uint32_t pc, uint32_t mode) {
+        return {physical, uint64_t{mode} << 32 | pc};
+    }
+    void set_target(Edge& edge, const uint8_t* target);
+    void unlink(Edge& edge);
+    void drop(Block& block);
+    // Whether jumps of some program counter in this page may have been entered.
+    static constexpr unsigned kFilterBits = 4096;
+    static unsigned filter_bit(uint64_t page) {
+        return static_cast<unsigned>(page ^ page >> 12) & (kFilterBits - 1);
+    }
+
+    x64::SharedData& shared_;
+    std::unordered_map<Key, std::unique_ptr<Block>, Hash> blocks_;
+    std::unordered_map<uint64_t, std::vector<Block*>> pages_;  // by physical page address
+    std::vector<Edge> edges_;
+    std::vector<uint32_t> free_edges_;
+    std::vector<bool> jump_pages_ = std::vector<bool>(kFilterBits);
+};
+
+}  // namespace perfvisor::engine::translator

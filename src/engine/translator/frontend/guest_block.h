@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A piece of guest code about to be translated: decoded instructions with one entry.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/core.h"
+#include "engine/interpreter/op.h"
+#include "isa/instruction.h"
+
+namespace perfvisor::engine::translator {
+
+// What translated code depends on beside the words and their addresses. A change of any of these
+// ends the block that makes it.
+struct Mode {
+    bool user = false;              // MSR[PR]
+    bool floating_point = false;    // MSR[FP]
+    bool summary_overflow = false;  // XER[SO]
+    uint32_t bits() const {
+        return uint32_t{user} | uint32_t{floating_point} << 1 | uint32_t{summary_overflow} << 2;
+    }
+    static Mode of(const core::CpuState& state) {
+        return {(state.msr & core::msr::kPR) != 0, (state.msr & core::msr::kFP) != 0,
+                state.xer_so != 0};
+    }
+};
+
+// What the running totals count of some instructions.
+struct Counts {
+    uint32_t loads = 0, stores = 0, branches = 0, taken = 0;
+
+    bool operator==(const Counts&) const = default;
+};
+
+struct GuestInstruction {
+    uint32_t word;
+    uint32_t pc;
+    isa::Opcode opcode;
+    interpreter::Decoded decoded;  // alone in its block: offsets are relative to pc
+    bool refused;   // not there, privileged or without MSR[FP]: all it does is its interrupt
+    Counts before;  // of the instructions before it
+};
+
+// One entry, straight on; exits at each branch, the last of them its end. All in one page.
+struct GuestBlock {
+    uint32_t pc = 0;
+    Mode mode;
+    std::vector<GuestInstruction> instructions;  // 1 or more
+    Counts total;                                // of all of them; TakenBranches not
+
+    uint32_t end_pc() const { return instructions.back().pc + 4; }
+};
+
+constexpr unsigned kMaxBlockInstructions = 64;
+
+// Decodes the block at `pc`, whose instructions are at `host` in host memory, as far as its page.
+void decode_block(const core::CoreModel& model, uint32_t pc, const uint8_t* host, Mode mode,
+                  GuestBlock& block);
+
+// A conditional branch without link, within whose fall-through a block may go on.
+bool is_side_exit(const GuestInstruction& instruction);
+// Whether the instruction may change XER[SO].
+bool changes_summary_overflow(isa::Opcode opcode, uint32_t word);
+
+}  // namespace perfvisor::engine::translator

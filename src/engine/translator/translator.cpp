@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The translator's run loop: budget, totals, exceptions, code that changes.
+#include "engine/translator/translator.h"
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+namespace perfvisor::engine::translator {
+namespace {
+
+using core::CpuState;
+using core::Total;
+
+constexpr size_t kCodeBytes = size_t{24} << 20;
+constexpr size_t kDataBytes =
+    (sizeof(x64::SharedData) + core::kPageSize - 1) & ~size_t{core::kPageSize - 1};
+
+bool host_has_what_it_takes() {
+    using Xbyak::util::Cpu;
+    const Cpu cpu;
+    return cpu.has(Cpu::tBMI1) && cpu.has(Cpu::tBMI2) && cpu.has(Cpu::tLZCNT) &&
+           cpu.has(Cpu::tMOVBE);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Translator>> Translator::create(core::Core& core) {
+    if (!host_has_what_it_takes())
+        return fail("the translator needs a processor with BMI1, BMI2, LZCNT and MOVBE");
+    auto buffer = x64::CodeBuffer::create(kDataBytes, kCodeBytes);
+    if (!buffer) return tl::unexpected(buffer.error());
+    return std::unique_ptr<Translator>(new Translator(core, std::move(*buffer)));
+}
+
+Translator::Translator(core::Core& core, x64::CodeBuffer buffer)
+    : core_(core),
+      interpreter_(core),
+      buffer_(std::move(buffer)),
+      shared_(*new (buffer_.data()) x64::SharedData),
+      blocks_(shared_),
+      runtime_(x64::emit_runtime(buffer_, core.state, callbacks())),
+      constants_(shared_),
+      emitter_(buffer_, runtime_, constants_, blocks_) {
+    core_.set_code_listener(this);
+    core_.mmu().set_listener(this);
+}
+
+Translator::~Translator() {
+    core_.set_code_listener(nullptr);
+    core_.mmu().set_listener(nullptr);
+}
+
+// ---- the run loop ----
+
+Stop Translator::run(uint64_t instructions) {
+    CpuState& state = core_.state;
+    constexpr auto kLongest = uint64_t{1} << 62;
+    left_ = static_cast<int64_t>(std::min(instructions, kLongest));
+    state.pc &= ~uint64_t{3};
+    if (mmio_asked_) {
+        mmio_asked_ = false;
+        if (interpret(1) == Stop::Mmio) return Stop::Mmio;
+    }
+    for (;;) {
+        if (state.attention.load(std::memory_order_relaxed) != 0) return Stop::Attention;
+        if (left_ <= 0) return Stop::Budget;
+        if (core_.debug_armed()) [[unlikely]] {
+            if (interpret(1) == Stop::Mmio) return Stop::Mmio;
+            continue;
+        }
+        const uint8_t* code = code_at_pc();
+        if (!code) [[unlikely]]
+            continue;
+        if (!execute(code)) [[unlikely]]
+            return Stop::Mmio;
+    }
+}
+
+Stop Translator::interpret(int64_t instructions) {
+    const Stop stop = interpreter_.run(static_cast<uint64_t>(instructions));
+    left_ -= instructions - core_.state.budget;
+    if (stop == Stop::Mmio) mmio_asked_ = true;
+    return stop;
+}
+
+uint64_t Translator::jump_key() const {
+    const CpuState& state = core_.state;
+    return uint64_t{state.fetch_context} << 32 | uint64_t{(state.msr & core::msr::kFP) != 0} << 44 |
+           uint64_t{state.xer_so != 0} << 45;
+}
+
+const uint8_t* Translator::code_at_pc() {
+    shared_.jump_key = jump_key();
+    const uint64_t key = shared_.jump_key | core_.state.pc;
+    if (const uint8_t* code = blocks_.find_jump(key)) [[likely]]
+        return code;
+    const Block* block = look_up();
+    return block ? block->entry : nullptr;
+}
+
+Block* Translator::look_up() {
+    CpuState& state = core_.state;
+    uint64_t physical = 0;
+    if (!core_.translate_fetch(state.pc, physical)) {
+        core_.deliver_fault(state.pc);
+        --left_;
+        return nullptr;
+    }
+    const Mode mode = Mode::of(state);
+    Block* block = blocks_.find(physical, static_cast<uint32_t>(state.pc), mode.bits());
+    if (!block) block = translate(physical, mode);
+    blocks_.enter_jump(jump_key() | state.pc, *block);
+    return block;
+}
+
+Block* Translator::translate(uint64_t physical, Mode mode) {
+    if (!emitter_.has_room()) clear();
+    if (!blocks_.page_has_blocks(physical)) core_.protect_code_page(physical);
+    auto block = std::make_unique<Block>();
+    block->physical = physical;
+    block->pc = static_cast<uint32_t>(core_.state.pc);
+    block->mode = mode.bits();
+    decode_block(core_.model(), block->pc, core_.memory().host(physical), mode, guest_);
+    emitter_.emit(guest_, *block);
+    return blocks_.add(std::move(block));
+}
+
+bool Translator::execute(const uint8_t* code) {
+    CpuState& state = core_.state;
+    const int64_t allowed = std::min(left_, kLongestRun);
+    state.budget = budget_base_ = allowed;
+    code_changed_ = false;
+    const uint32_t result = runtime_.enter(code);
+    synchronize();
+    switch (static_cast<x64::Exit>(result & ((1u << x64::kExitBits) - 1))) {
+        case x64::Exit::Link:
+            link(result >> x64::kExitBits);
+            return true;
+        case x64::Exit::Budget:
+            // The next block is longer than what is left: of this run, or only of this piece.
+            if (left_ >= kMaxBlockInstructions || allowed == kLongestRun) return true;
+            return interpret(left_) != Stop::Mmio;
+        case x64::Exit::Fault:
+            return stopped();
+        default:
+            return true;
+    }
+}
+
+void Translator::synchronize() {
+    core::Totals& totals = core_.state.totals;
+    const int64_t executed = budget_base_ - core_.state.budget;
+    budget_base_ = core_.state.budget;
+    left_ -= executed;
+    totals[Total::Instructions] += static_cast<uint64_t>(executed);
+    totals[Total::Loads] += shared_.counts[0];
+    totals[Total::Stores] += shared_.counts[1];
+    totals[Total::Branches] += shared_.counts[2];
+    totals[Total::TakenBranches] += shared_.counts[3];
+    shared_.counts = {};
+}
+
+bool Translator::stopped() {
+    CpuState& state = core_.state;
+    if (core_.fault_pending()) {
+        const core::Fault& fault = core_.fault();
+        // A trap is completed; everything else that faults is not, but uses up budget.
+        if (fault.kind == core::Interrupt::Program && (fault.esr & core::esr::kPTR) != 0)
+            ++state.totals[Total::Instructions];
+        --left_;
+        core_.deliver_fault(state.pc);
+        return true;
+    }
+    // A device: the interpreter asks it, and executes the instruction again with the answer.
+    return interpret(1) != Stop::Mmio;
+}
+
+// The edge's block was executed and leads to pc, in the same page: directly from now on.
+void Translator::link(uint32_t number) {
+    const Edge* edge = blocks_.edge(number);
+    if (!edge || left_ <= 0 || core_.state.attention.load(std::memory_order_relaxed) != 0) return;
+    const Block* from = edge->from;
+    const uint64_t clears = clears_;
+    Block* to = look_up();
+    if (!to || clears != clears_) return;
+    const bool same_page = ((from->physical ^ to->physical) & core::kPageMask) == 0;
+    if (same_page && from->mode == to->mode) blocks_.link(number, *to);
+}
+
+// ---- what translated code calls ----
+
+template <typename T>
+x64::LoadResult Translator::load(void* self, uint64_t ea) {
+    auto& translator = *static_cast<Translator*>(self);
+    T value = 0;
+    if (!translator.core_.load(ea, value)) return {0, x64::kStopped};
+    return {value, x64::kDone};
+}
+
+template <typename T>
+uint64_t Translator::store(void* self, uint64_t ea, uint64_t value) {
+    auto& translator = *static_cast<Translator*>(self);
+    if (!translator.core_.store(ea, static_cast<T>(value))) return x64::kStopped;
+    return translator.code_changed_ ? x64::kChanged : x64::kDone;
+}
+
+uint64_t Translator::execute_op(void* self, const interpreter::Op* op) {
+    auto& translator = *static_cast<Translator*>(self);
+    if (op->handler(translator.core_, op)) return x64::kStopped;
+    return translator.code_changed_ ? x64::kChanged : x64::kDone;
+}
+
+// The last of a block, with its totals added: it may read them, or change MSR.
+uint64_t Translator::execute_last_op(void* self, const interpreter::Op* op) {
+    auto& translator = *static_cast<Translator*>(self);
+    core::Core& core = translator.core_;
+    translator.synchronize();
+    if (op->handler(core, op)) {
+        --core.state.totals[Total::Instructions];
+        ++translator.left_;
+        return x64::kStopped;
+    }
+    if (translator.code_changed_ || core.debug_armed() ||
+        core.state.attention.load(std::memory_order_relaxed) != 0)
+        return x64::kChanged;
+    translator.shared_.jump_key = translator.jump_key();
+    return x64::kDone;
+}
+
+x64::Callbacks Translator::callbacks() {
+    return {this,
+            {load<uint8_t>, load<uint16_t>, load<uint32_t>, load<uint64_t>},
+            {store<uint8_t>, store<uint16_t>, store<uint32_t>, store<uint64_t>},
+            execute_op,
+            execute_last_op};
+}
+
+// ---- what ends ----
+
+void Translator::clear() {
+    ++clears_;
+    blocks_.clear();
+    emitter_.clear();
+}
+
+void Translator::flush() {
+    clear();
+    interpreter_.flush();
+}
+
+void Translator::code_changed(uint64_t physical, uint64_t length) {
+    interpreter_.code_changed(physical, length);
+    if (blocks_.invalidate(physical, length)) code_changed_ = true;
+}
+
+void Translator::translations_changed(uint64_t ea, uint64_t size) {
+    interpreter_.translations_changed(ea, size);
+    blocks_.forget_jumps(ea, size);
+}
+
+void Translator::all_translations_changed() {
+    interpreter_.all_translations_changed();
+    blocks_.forget_all_jumps();
+}
+
+}  // namespace perfvisor::engine::translator

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The translator: guest code becomes x86-64 code, block by block (docs/architecture.md). What a
+// budget or a device answer leaves of a block is the interpreter's.
+#pragma once
+
+#include <memory>
+
+#include "base/result.h"
+#include "engine/engine.h"
+#include "engine/interpreter/interpreter.h"
+#include "engine/translator/block_cache.h"
+#include "engine/translator/frontend/guest_block.h"
+#include "engine/translator/x64/code_buffer.h"
+#include "engine/translator/x64/emitter.h"
+#include "engine/translator/x64/runtime_code.h"
+
+namespace perfvisor::engine::translator {
+
+class Translator final : public Engine,
+                         public core::Core::CodeListener,
+                         public core::TranslationListener {
+  public:
+    // Fails where the host's processor lacks BMI1, BMI2, LZCNT or MOVBE, or allows no executable
+    // memory.
+    static Result<std::unique_ptr<Translator>> create(core::Core& core);
+    ~Translator() override;
+    Translator(const Translator&) = delete;
+    Translator& operator=(const Translator&) = delete;
+
+    Stop run(uint64_t instructions) override;
+    void flush() override;
+    const char* name() const override { return "translator"; }
+
+    void code_changed(uint64_t physical, uint64_t length) override;
+    void translations_changed(uint64_t ea, uint64_t size) override;
+    void all_translations_changed() override;
+
+  private:
+    Translator(core::Core& core, x64::CodeBuffer buffer);
+
+    // Instructions for which translated code runs before it looks at attention, which bounds how
+    // long another thread waits for it.
+    static constexpr int64_t kLongestRun = 1 << 15;
+
+    // The code at pc, translated if need be. Null: the fetch met an exception, which was taken.
+    const uint8_t* code_at_pc();
+    // The block at pc, entered among the jumps; null as above.
+    Block* look_up();
+    Block* translate(uint64_t physical, Mode mode);
+    bool execute(const uint8_t* code);  // false: an access waits for an answer
+    void link(uint32_t edge);
+    // An exception or a device access at pc, which is not completed.
+    bool stopped();
+    // Runs the interpreter for what is left, at most `instructions`.
+    Stop interpret(int64_t instructions);
+    // Brings totals and left_ up to date with what translated code has counted.
+    void synchronize();
+    uint64_t jump_key() const;
+    void clear();
+
+    // What translated code calls.
+    template <typename T>
+    static x64::LoadResult load(void* self, uint64_t ea);
+    template <typename T>
+    static uint64_t store(void* self, uint64_t ea, uint64_t value);
+    static uint64_t execute_op(void* self, const interpreter::Op* op);
+    static uint64_t execute_last_op(void* self, const interpreter::Op* op);
+    x64::Callbacks callbacks();
+
+    core::Core& core_;
+    interpreter::Interpreter interpreter_;
+    x64::CodeBuffer buffer_;
+    x64::SharedData& shared_;
+    BlockCache blocks_;
+    x64::RuntimeCode runtime_;
+    x64::ConstantPool constants_;
+    x64::Emitter emitter_;
+    GuestBlock guest_;  // the block being translated
+
+    int64_t left_ = 0;         // of run()'s instructions, as of the last synchronize()
+    int64_t budget_base_ = 0;  // CpuState::budget then
+    uint64_t clears_ = 0;      // how often everything was dropped
+    bool code_changed_ = false;
+    bool mmio_asked_ = false;  // the instruction at pc waits for an MMIO answer
+};
+
+}  // namespace perfvisor::engine::translator

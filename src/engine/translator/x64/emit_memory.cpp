@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Loads and stores (Power ISA 2.06 Book I, 3.3.2 to 3.3.4, 4.6.2, 4.6.3): the inline translation
+// cache in the block, everything else behind it.
+#include "engine/translator/x64/emitter.h"
+
+namespace perfvisor::engine::translator::x64 {
+
+using isa::Opcode;
+
+std::optional<Emitter::Access> Emitter::load_access(Opcode opcode) {
+    switch (opcode) {
+        case Opcode::Lbz:
+            return Access{0, false, false};
+        case Opcode::Lbzu:
+            return Access{0, false, true};
+        case Opcode::Lbzx:
+            return Access{0, true, false};
+        case Opcode::Lbzux:
+            return Access{0, true, true};
+        case Opcode::Lhz:
+            return Access{1, false, false};
+        case Opcode::Lhzu:
+            return Access{1, false, true};
+        case Opcode::Lhzx:
+            return Access{1, true, false};
+        case Opcode::Lhzux:
+            return Access{1, true, true};
+        case Opcode::Lha:
+            return Access{1, false, false, true};
+        case Opcode::Lhau:
+            return Access{1, false, true, true};
+        case Opcode::Lhax:
+            return Access{1, true, false, true};
+        case Opcode::Lhaux:
+            return Access{1, true, true, true};
+        case Opcode::Lwz:
+            return Access{2, false, false};
+        case Opcode::Lwzu:
+            return Access{2, false, true};
+        case Opcode::Lwzx:
+            return Access{2, true, false};
+        case Opcode::Lwzux:
+            return Access{2, true, true};
+        case Opcode::Lhbrx:
+            return Access{1, true, false, false, true};
+        case Opcode::Lwbrx:
+            return Access{2, true, false, false, true};
+        default:
+            return std::nullopt;
+    }
+}
+
+std::optional<Emitter::Access> Emitter::store_access(Opcode opcode) {
+    switch (opcode) {
+        case Opcode::Stb:
+            return Access{0, false, false};
+        case Opcode::Stbu:
+            return Access{0, false, true};
+        case Opcode::Stbx:
+            return Access{0, true, false};
+        case Opcode::Stbux:
+            return Access{0, true, true};
+        case Opcode::Sth:
+            return Access{1, false, false};
+        case Opcode::Sthu:
+            return Access{1, false, true};
+        case Opcode::Sthx:
+            return Access{1, true, false};
+        case Opcode::Sthux:
+            return Access{1, true, true};
+        case Opcode::Stw:
+            return Access{2, false, false};
+        case Opcode::Stwu:
+            return Access{2, false, true};
+        case Opcode::Stwx:
+            return Access{2, true, false};
+        case Opcode::Stwux:
+            return Access{2, true, true};
+        case Opcode::Sthbrx:
+            return Access{1, true, false, false, true};
+        case Opcode::Stwbrx:
+            return Access{2, true, false, false, true};
+        default:
+            return std::nullopt;
+    }
+}
+
+bool Emitter::emit_memory(const GuestInstruction& in) {
+    return emit_load(in) || emit_store(in) || emit_float_move(in);
+}
+
+// ---- addresses ----
+
+// To eax. With update rA=0 is an invalid form that is executed as if it were any other register.
+void Emitter::address(const GuestInstruction& in, const Access& access) {
+    const unsigned a = isa::ra(in.word), b = isa::rb(in.word);
+    const bool has_base = a != 0 || access.update;
+    if (access.indexed) {
+        if (!has_base) {
+            fetch(eax, b);
+        } else if (is_pinned(a) && is_pinned(b)) {
+            lea(eax, ptr[host64(a) + host64(b)]);
+        } else {
+            fetch(eax, a);
+            with(b, [&](const Xbyak::Operand& operand) { add(eax, operand); });
+        }
+        return;
+    }
+    const int32_t displacement = isa::si(in.word);
+    if (!has_base) {
+        mov(eax, static_cast<uint32_t>(displacement));
+    } else if (is_pinned(a) && displacement != 0) {
+        lea(eax, ptr[host64(a) + displacement]);
+    } else {
+        fetch(eax, a);
+        if (displacement != 0) add(eax, displacement);
+    }
+}
+
+// rA = the address, after the access. The registers it is made of are what they were.
+void Emitter::update_base(const GuestInstruction& in, const Access& access) {
+    if (!access.update) return;
+    const unsigned a = isa::ra(in.word), b = isa::rb(in.word);
+    if (!access.indexed) {
+        with(a, [&](const Xbyak::Operand& operand) { add(operand, isa::si(in.word)); });
+        return;
+    }
+    fetch(eax, a);
+    with(b, [&](const Xbyak::Operand& operand) { add(eax, operand); });
+    put(a, eax);
+}
+
+void Emitter::translate(unsigned size, size_t tag_offset, Label* slow) {
+    static_assert(sizeof(core::FastTlbEntry) == 32 && core::kPageSize == 4096);
+    mov(ecx, eax);
+    shr(ecx, 7);
+    and_(ecx, (core::kFastTlbEntries - 1) << 5);
+    // The last byte's page: an access that crosses into the next page does not match.
+    if (size > 1)
+        lea(edx, ptr[rax + static_cast<int>(size - 1)]);
+    else
+        mov(edx, eax);
+    and_(edx, static_cast<uint32_t>(core::kPageMask));
+    or_(edx, dword[kState + kDataContextOffset]);
+    cmp(rdx, qword[kState + rcx + (kFastTlbOffset + static_cast<int>(tag_offset))]);
+    jne(*slow, T_NEAR);
+    mov(rcx, qword[kState + rcx +
+                   (kFastTlbOffset + static_cast<int>(offsetof(core::FastTlbEntry, addend)))]);
+}
+
+// ---- general registers ----
+
+bool Emitter::emit_load(const GuestInstruction& in) {
+    const std::optional<Access> found = load_access(in.opcode);
+    if (!found) return false;
+    const Access access = *found;
+    const unsigned d = isa::rd(in.word);
+    if (access.update && (d == isa::ra(in.word) || (access.indexed && d == isa::rb(in.word))))
+        return false;
+    const unsigned size = 1u << access.size_log2;
+    const Reg32 result = target(d, eax);
+    Label *slow = new_label(), *loaded = new_label();
+    Label* stopped = stopped_at(in);
+    address(in, access);
+    translate(size, offsetof(core::FastTlbEntry, read_tag), slow);
+    const Xbyak::RegExp where = rcx + rax;
+    switch (access.size_log2) {
+        case 0:
+            movzx(result, byte[where]);
+            break;
+        case 1:
+            if (access.reversed) {
+                movzx(result, word[where]);
+                break;
+            }
+            movzx(result, word[where]);
+            bswap(result);
+            if (access.is_signed)
+                sar(result, 16);
+            else
+                shr(result, 16);
+            break;
+        default:
+            if (access.reversed)
+                mov(result, dword[where]);
+            else
+                movbe(result, dword[where]);
+    }
+    L(*loaded);
+    put(d, result);
+    update_base(in, access);
+    later([this, slow, loaded, stopped, access, result] {
+        L(*slow);
+        call(runtime_.load[access.size_log2]);
+        test(edx, edx);
+        jnz(*stopped, T_NEAR);
+        if (access.is_signed) movsx(eax, ax);
+        if (access.reversed) {
+            bswap(eax);
+            if (access.size_log2 == 1) shr(eax, 16);
+        }
+        if (result.getIdx() != eax.getIdx()) mov(result, eax);
+        jmp(*loaded);
+    });
+    return true;
+}
+
+bool Emitter::emit_store(const GuestInstruction& in) {
+    const std::optional<Access> found = store_access(in.opcode);
+    if (!found) return false;
+    const Access access = *found;
+    const unsigned s = isa::rd(in.word);
+    const unsigned size = 1u << access.size_log2;
+    Label *slow = new_label(), *stored = new_label();
+    Label* stopped = stopped_at(in);
+    address(in, access);
+    translate(size, offsetof(core::FastTlbEntry, write_tag), slow);
+    const Reg32 value = use(s, edx);
+    const Xbyak::RegExp where = rcx + rax;
+    switch (access.size_log2) {
+        case 0:
+            mov(byte[where], value.cvt8());
+            break;
+        case 1:
+            if (access.reversed)
+                mov(word[where], Xbyak::Reg16(value.getIdx()));
+            else
+                movbe(word[where], Xbyak::Reg16(value.getIdx()));
+            break;
+        default:
+            if (access.reversed)
+                mov(dword[where], value);
+            else
+                movbe(dword[where], value);
+    }
+    L(*stored);
+    update_base(in, access);
+    later([this, &in, slow, stored, stopped, access, s] {
+        L(*slow);
+        fetch(edx, s);
+        if (access.reversed) {
+            bswap(edx);
+            if (access.size_log2 == 1) shr(edx, 16);
+        }
+        call(runtime_.store[access.size_log2]);
+        test(edx, edx);
+        jz(*stored);
+        cmp(edx, static_cast<uint32_t>(kStopped));
+        je(*stopped, T_NEAR);
+        update_base(in, access);
+        leave_after(in);
+    });
+    return true;
+}
+
+// ---- floating-point registers: doubles as they are, and moves that change nothing else ----
+
+bool Emitter::emit_float_move(const GuestInstruction& in) {
+    const auto register_at = [&](unsigned n) { return qword[kState + fpr_offset(n)]; };
+    const unsigned d = isa::rd(in.word), b = isa::rb(in.word);
+    Access access{3, false, false};
+    bool is_load = false;
+    switch (in.opcode) {
+        case Opcode::Fmr:
+        case Opcode::Fneg:
+        case Opcode::Fabs:
+        case Opcode::Fnabs:
+            if (isa::record(in.word)) return false;
+            mov(rax, register_at(b));
+            if (in.opcode == Opcode::Fneg) btc(rax, 63);
+            if (in.opcode == Opcode::Fabs) btr(rax, 63);
+            if (in.opcode == Opcode::Fnabs) bts(rax, 63);
+            mov(register_at(d), rax);
+            return true;
+        case Opcode::Lfd:
+        case Opcode::Lfdu:
+        case Opcode::Lfdx:
+        case Opcode::Lfdux:
+            is_load = true;
+            break;
+        case Opcode::Stfd:
+        case Opcode::Stfdu:
+        case Opcode::Stfdx:
+        case Opcode::Stfdux:
+            break;
+        default:
+            return false;
+    }
+    access.indexed = in.opcode == Opcode::Lfdx || in.opcode == Opcode::Lfdux ||
+                     in.opcode == Opcode::Stfdx || in.opcode == Opcode::Stfdux;
+    access.update = in.opcode == Opcode::Lfdu || in.opcode == Opcode::Lfdux ||
+                    in.opcode == Opcode::Stfdu || in.opcode == Opcode::Stfdux;
+    Label *slow = new_label(), *done = new_label();
+    Label* stopped = stopped_at(in);
+    address(in, access);
+    if (is_load) {
+        translate(8, offsetof(core::FastTlbEntry, read_tag), slow);
+        movbe(rax, qword[rcx + rax]);
+        L(*done);
+        mov(register_at(d), rax);
+        update_base(in, access);
+    } else {
+        translate(8, offsetof(core::FastTlbEntry, write_tag), slow);
+        mov(rdx, register_at(d));
+        movbe(qword[rcx + rax], rdx);
+        L(*done);
+        update_base(in, access);
+    }
+    later([this, &in, slow, done, stopped, access, is_load, d] {
+        L(*slow);
+        if (!is_load) mov(rdx, qword[kState + fpr_offset(d)]);
+        call(is_load ? runtime_.load[3] : runtime_.store[3]);
+        test(edx, edx);
+        jz(*done);
+        if (!is_load) {
+            cmp(edx, static_cast<uint32_t>(kStopped));
+            je(*stopped, T_NEAR);
+            update_base(in, access);
+            leave_after(in);
+        } else {
+            jmp(*stopped, T_NEAR);
+        }
+    });
+    return true;
+}
+
+}  // namespace perfvisor::engine::translator::x64

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The frame of a block: its budget, its exits, its counts, and calls of the interpreter for what
+// has no code of its own.
+#include "engine/translator/x64/emitter.h"
+
+#include <cstring>
+
+namespace perfvisor::engine::translator::x64 {
+
+namespace {
+
+// A generous bound for one instruction with its cold code.
+constexpr size_t kInstructionBytes = 512;
+
+// Tests a condition, and moves at most.
+bool keeps_flags(isa::Opcode opcode) {
+    return opcode == isa::Opcode::Bc || opcode == isa::Opcode::Bclr ||
+           opcode == isa::Opcode::Bcctr || opcode == isa::Opcode::Isel;
+}
+
+const interpreter::Op* stop(core::Core&, const interpreter::Op*) {
+    return nullptr;
+}
+
+}  // namespace
+
+const void* ConstantPool::get(const Counts& counts) {
+    const auto [place, is_new] = places_.try_emplace(counts, used_);
+    if (is_new) {
+        shared_.constants[used_] = {counts.loads, counts.stores, counts.branches, counts.taken};
+        ++used_;
+    }
+    return &shared_.constants[place->second];
+}
+
+void ConstantPool::clear() {
+    places_.clear();
+    used_ = 0;
+}
+
+Emitter::Emitter(CodeBuffer& buffer, const RuntimeCode& runtime, ConstantPool& constants,
+                 BlockCache& blocks)
+    : CodeGenerator(buffer.code_bytes(), buffer.code()),
+      buffer_(buffer),
+      runtime_(runtime),
+      constants_(constants),
+      blocks_(blocks) {
+    setDefaultJmpNEAR(true);
+    clear();
+}
+
+bool Emitter::has_room() const {
+    return getSize() + kInstructionBytes * (kMaxBlockInstructions + 1) < buffer_.code_bytes() &&
+           constants_.room() > 4 * kMaxBlockInstructions;
+}
+
+void Emitter::clear() {
+    setSize(static_cast<size_t>(runtime_.end - buffer_.code()));
+    constants_.clear();
+}
+
+void Emitter::emit(const GuestBlock& guest, Block& block) {
+    guest_ = &guest;
+    block_ = &block;
+    flags_field_ = -1;
+    align(16);
+    block.code = const_cast<uint8_t*>(getCurr());
+    block.entry = buffer_.executable(block.code);
+    block.count = static_cast<uint32_t>(guest.instructions.size());
+
+    Label* out = new_label();
+    sub(kBudget, static_cast<int>(block.count));
+    js(*out);
+    later([this, out] {
+        L(*out);
+        refund(0);
+        leave(guest_->pc, Exit::Budget);
+    });
+    for (index_ = 0; index_ < guest.instructions.size(); ++index_)
+        emit_instruction(guest.instructions[index_]);
+    emit_cold();
+}
+
+void Emitter::emit_cold() {
+    for (size_t i = 0; i < cold_.size(); ++i)  // cold code may have colder code
+        cold_[i]();
+    cold_.clear();
+    labels_.clear();
+}
+
+void Emitter::emit_instruction(const GuestInstruction& in) {
+    const bool is_last = index_ + 1 == guest_->instructions.size();
+    if (!keeps_flags(in.opcode)) flags_field_ = -1;
+    if (in.refused) {
+        emit_last(in);
+        return;
+    }
+    if (!emit_native(in)) {
+        flags_field_ = -1;
+        if (in.decoded.ends_block) {
+            emit_last(in);
+            return;
+        }
+        emit_fallback(in);
+    }
+    if (!is_last || (in.decoded.branch && !is_side_exit(in))) return;
+    // The end of a block that does not branch, or does not always.
+    if (changes_summary_overflow(in.opcode, in.word)) {
+        add_counts(guest_->total);
+        leave(in.pc + 4, Exit::Return);
+        return;
+    }
+    add_counts(guest_->total);
+    go_to(in.pc + 4);
+}
+
+bool Emitter::emit_native(const GuestInstruction& in) {
+    switch (in.opcode) {
+        case isa::Opcode::Isync:
+        case isa::Opcode::Mbar:
+        case isa::Opcode::Dcbt:
+        case isa::Opcode::Dcbtst:
+        case isa::Opcode::Icbt:
+        case isa::Opcode::Dcba:
+        case isa::Opcode::Dcbal:
+            return true;  // x86 keeps the order of all but a store and a later load
+        case isa::Opcode::Sync:
+            if ((isa::rd(in.word) & 3) == 0) lock(), or_(dword[rsp], 0);
+            return true;
+        default:
+            break;
+    }
+    if (changes_summary_overflow(in.opcode, in.word)) return false;
+    return emit_arithmetic(in) || emit_carrying(in) || emit_multiply(in) || emit_logic(in) ||
+           emit_shift(in) || emit_compare(in) || emit_isel(in) || emit_branch(in) ||
+           emit_memory(in);
+}
+
+// ---- counts, budget, exits ----
+
+void Emitter::add_counts(const Counts& counts) {
+    if (counts == Counts{}) return;
+    const void* constant = buffer_.beside_code(constants_.get(counts));
+    paddd(kCounts, ptr[rip + constant]);
+}
+
+void Emitter::refund(unsigned done) {
+    const auto rest = static_cast<int>(block_->count - done);
+    if (rest != 0) lea(kBudget, ptr[kBudget + rest]);  // flags stay
+}
+
+void Emitter::leave(uint32_t pc, Exit exit) {
+    mov(eax, pc);
+    mov(qword[kState + kPcOffset], rax);
+    mov(eax, static_cast<uint32_t>(exit));
+    jump_to(runtime_.leave);
+}
+
+Emitter::Label* Emitter::stopped_at(const GuestInstruction& in) {
+    Label* label = new_label();
+    later([this, &in, label, index = index_] {
+        L(*label);
+        add_counts(in.before);
+        refund(index);
+        leave(in.pc, Exit::Fault);
+    });
+    return label;
+}
+
+// Called for cold code, when index_ is not the instruction's.
+void Emitter::leave_after(const GuestInstruction& in) {
+    Counts counts = in.before;
+    counts.loads += in.decoded.loads;
+    counts.stores += in.decoded.stores;
+    add_counts(counts);
+    refund(static_cast<unsigned>(&in - guest_->instructions.data()) + 1);
+    leave(in.pc + 4, Exit::Return);
+}
+
+void Emitter::go_to(uint32_t target) {
+    if ((target ^ guest_->pc) & static_cast<uint32_t>(core::kPageMask)) {
+        mov(eax, target);
+        jump_to(runtime_.dispatch);
+        return;
+    }
+    Label* unlinked = new_label();
+    jmp(*unlinked, T_NEAR);
+    Edge edge;
+    edge.from = block_;
+    edge.jump = const_cast<uint8_t*>(getCurr()) - 4;
+    const uint32_t number = blocks_.new_edge(edge);
+    block_->outgoing.push_back(number);
+    later([this, unlinked, target, number] {
+        L(*unlinked);
+        blocks_.edge(number)->unlinked = getCurr();
+        mov(eax, target);
+        mov(qword[kState + kPcOffset], rax);
+        mov(eax, number << kExitBits | static_cast<uint32_t>(Exit::Link));
+        jump_to(runtime_.leave);
+    });
+}
+
+// ---- the interpreter's instructions ----
+
+void Emitter::emit_fallback(const GuestInstruction& in) {
+    Label *ops = new_label(), *changed = new_label();
+    Label* stopped = stopped_at(in);
+    lea(rax, ptr[rip + *ops]);
+    call(runtime_.execute);
+    test(edx, edx);
+    jnz(*changed);
+    later([this, &in, ops, changed, stopped] {
+        L(*changed);
+        cmp(edx, static_cast<uint32_t>(kStopped));
+        je(*stopped);
+        leave_after(in);
+        align(8);
+        L(*ops);
+        const interpreter::Op both[2] = {in.decoded.op, {stop, 0, 0, 0, 0, 0}};
+        db(reinterpret_cast<const uint8_t*>(both), sizeof both);
+    });
+}
+
+void Emitter::emit_last(const GuestInstruction& in) {
+    Label* ops = new_label();
+    add_counts(guest_->total);
+    mov(eax, in.pc);
+    mov(qword[kState + kPcOffset], rax);
+    lea(rax, ptr[rip + *ops]);
+    jump_to(runtime_.execute_last);
+    later([this, &in, ops] {
+        align(8);
+        L(*ops);
+        const interpreter::Op both[2] = {in.decoded.op, interpreter::fall_through(1)};
+        db(reinterpret_cast<const uint8_t*>(both), sizeof both);
+    });
+}
+
+// ---- registers ----
+
+Emitter::Reg32 Emitter::use(unsigned reg, const Reg32& scratch) {
+    if (is_pinned(reg)) return host32(reg);
+    mov(scratch, memory32(reg));
+    return scratch;
+}
+
+void Emitter::fetch(const Reg32& to, unsigned reg) {
+    if (!is_pinned(reg))
+        mov(to, memory32(reg));
+    else if (host32(reg).getIdx() != to.getIdx())
+        mov(to, host32(reg));
+}
+
+void Emitter::put(unsigned reg, const Reg32& value) {
+    if (!is_pinned(reg))
+        mov(memory32(reg), value);
+    else if (host32(reg).getIdx() != value.getIdx())
+        mov(host32(reg), value);
+}
+
+}  // namespace perfvisor::engine::translator::x64

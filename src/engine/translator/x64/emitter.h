@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Emits the x86-64 code of one guest block.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/translator/block_cache.h"
+#include "engine/translator/frontend/guest_block.h"
+#include "engine/translator/x64/code_buffer.h"
+#include "engine/translator/x64/registers.h"
+#include "engine/translator/x64/runtime_code.h"
+#include "engine/translator/x64/shared_data.h"
+#include "engine/translator/x64/xbyak.h"
+
+namespace perfvisor::engine::translator::x64 {
+
+// The constants that blocks add to the counts: each is kept once.
+class ConstantPool {
+  public:
+    explicit ConstantPool(SharedData& shared) : shared_(shared) {}
+    // Its address, as code uses it. Room must be there.
+    const void* get(const Counts& counts);
+    unsigned room() const { return kConstants - used_; }
+    void clear();
+
+  private:
+    struct Hash {
+        size_t operator()(const Counts& c) const {
+            return c.loads ^ c.stores << 10 ^ c.branches << 20 ^ c.taken << 28;
+        }
+    };
+    SharedData& shared_;
+    std::unordered_map<Counts, unsigned, Hash> places_;
+    unsigned used_ = 0;
+};
+
+class Emitter : private Xbyak::CodeGenerator {
+  public:
+    Emitter(CodeBuffer& buffer, const RuntimeCode& runtime, ConstantPool& constants,
+            BlockCache& blocks);
+
+    // Enough of what a block of kMaxBlockInstructions takes in code and constants.
+    bool has_room() const;
+    // Forgets all code but the runtime's.
+    void clear();
+    // Emits `guest` behind what was emitted before and fills in `block`'s code, entry and edges.
+    void emit(const GuestBlock& guest, Block& block);
+
+  private:
+    using Reg32 = Xbyak::Reg32;
+    using Reg64 = Xbyak::Reg64;
+    using Label = Xbyak::Label;
+    using Condition = void (CodeGenerator::*)(const Label&, LabelType);
+
+    // ---- emitter.cpp: the frame of a block ----
+    void emit_instruction(const GuestInstruction& in);
+    bool emit_native(const GuestInstruction& in);
+    void emit_fallback(const GuestInstruction& in);
+    void emit_last(const GuestInstruction& in);
+    void emit_cold();
+    // Code behind the block, for what happens rarely.
+    void later(std::function<void()> code) { cold_.push_back(std::move(code)); }
+    Label* new_label() { return &labels_.emplace_back(); }
+    void add_counts(const Counts& counts);
+    // Takes the instructions from the `done`th on back off the budget.
+    void refund(unsigned done);
+    // Leaves before the instruction, which was stopped.
+    Label* stopped_at(const GuestInstruction& in);
+    // Leaves behind it: translated code has changed.
+    void leave_after(const GuestInstruction& in);
+    void leave(uint32_t pc, Exit exit);
+    // Goes on at `target` from behind the `done`th instruction.
+    void go_to(uint32_t target);
+    void jump_to(const uint8_t* runtime_code) { jmp(runtime_code, T_NEAR); }
+
+    // ---- registers ----
+    static bool is_pinned(unsigned reg) { return pinned_host(reg) >= 0; }
+    static Reg32 host32(unsigned reg) { return Reg32(pinned_host(reg)); }
+    static Reg64 host64(unsigned reg) { return Reg64(pinned_host(reg)); }
+    Xbyak::Address memory32(unsigned reg) { return dword[kState + gpr_offset(reg)]; }
+    Xbyak::Address word_at(unsigned reg) { return word[kState + gpr_offset(reg)]; }
+    // The register itself, or `scratch` with its value.
+    Reg32 use(unsigned reg, const Reg32& scratch);
+    // Its value in `to`.
+    void fetch(const Reg32& to, unsigned reg);
+    // Register or memory operand.
+    template <typename F>
+    void with(unsigned reg, F use_operand) {
+        if (is_pinned(reg))
+            use_operand(host32(reg));
+        else
+            use_operand(memory32(reg));
+    }
+    // Where to compute a new value, and then: store it where that is not the register itself.
+    Reg32 target(unsigned reg, const Reg32& scratch) {
+        return is_pinned(reg) ? host32(reg) : scratch;
+    }
+    void put(unsigned reg, const Reg32& value);
+
+    // ---- emit_integer.cpp ----
+    bool emit_arithmetic(const GuestInstruction& in);
+    bool emit_carrying(const GuestInstruction& in);
+    bool emit_multiply(const GuestInstruction& in);
+    bool emit_logic(const GuestInstruction& in);
+    bool emit_shift(const GuestInstruction& in);
+    void add_immediate(unsigned d, unsigned a, int32_t immediate);
+    void subtract(unsigned d, unsigned a, unsigned b);
+    template <typename F>
+    void commutative(unsigned d, unsigned x, unsigned y, F operation);
+    void load_carry();
+    void store_carry();
+    void store_not_borrow();
+    void divide(const GuestInstruction& in, bool is_signed);
+    void rotate_and_mask(const GuestInstruction& in);
+    void rotate_insert(const GuestInstruction& in);
+    void shift_algebraic(const GuestInstruction& in);
+
+    // ---- emit_condition.cpp ----
+    bool emit_compare(const GuestInstruction& in);
+    bool emit_isel(const GuestInstruction& in);
+    void record(const GuestInstruction& in, const Reg32& result);
+    void set_field(unsigned field, const Reg64& difference);
+    struct Jumps {
+        Condition if_set, if_clear;
+    };
+    Jumps test_condition(unsigned bit);
+
+    // ---- emit_branch.cpp ----
+    bool emit_branch(const GuestInstruction& in);
+    void emit_conditional(const GuestInstruction& in);
+    void emit_indirect(const GuestInstruction& in, int target_offset);
+    // Jumps to the label it gives where the branch is not taken; null: always taken.
+    Label* branch_unless(const GuestInstruction& in);
+    void taken_exit(const GuestInstruction& in, uint32_t target_pc);
+    void indirect_exit(const GuestInstruction& in);
+
+    // ---- emit_memory.cpp ----
+    bool emit_memory(const GuestInstruction& in);
+    bool emit_load(const GuestInstruction& in);
+    bool emit_store(const GuestInstruction& in);
+    bool emit_float_move(const GuestInstruction& in);
+    struct Access {
+        unsigned size_log2;
+        bool indexed, update;
+        bool is_signed = false, reversed = false;
+    };
+    static std::optional<Access> load_access(isa::Opcode opcode);
+    static std::optional<Access> store_access(isa::Opcode opcode);
+    void address(const GuestInstruction& in, const Access& access);  // to eax
+    void update_base(const GuestInstruction& in, const Access& access);
+    // Gives rcx + rax as the host address of the `size` bytes at eax, or goes to `slow`.
+    void translate(unsigned size, size_t tag_offset, Label* slow);
+
+    CodeBuffer& buffer_;
+    const RuntimeCode& runtime_;
+    ConstantPool& constants_;
+    BlockCache& blocks_;
+
+    // Of the block being emitted.
+    const GuestBlock* guest_ = nullptr;
+    Block* block_ = nullptr;
+    unsigned index_ = 0;    // of the instruction
+    int flags_field_ = -1;  // CR field whose comparison the host's flags hold, or -1
+    std::vector<std::function<void()>> cold_;
+    std::deque<Label> labels_;
+};
+
+}  // namespace perfvisor::engine::translator::x64

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Where guest state is while translated code runs. Ten general registers stay in host registers
+// from block to block, so that a jump between blocks moves nothing; all else is in CpuState,
+// within reach of one base register.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "core/state.h"
+#include "engine/translator/x64/xbyak.h"
+
+namespace perfvisor::engine::translator::x64 {
+
+// The base stands in the middle of the GPRs, whose displacements then fit a byte.
+constexpr int kStateBias = 128;
+inline const Xbyak::Reg64 kState(Xbyak::Operand::RBP);
+// Instructions left before translated code must return.
+inline const Xbyak::Reg64 kBudget(Xbyak::Operand::R15);
+// SharedData::counts while translated code runs.
+inline const Xbyak::Xmm kCounts(15);
+
+struct Pinned {
+    unsigned guest;
+    int host;
+};
+// The GPRs that compilers use most (SVR4 ABI: stack, arguments, scratch, the first saved one).
+// The scratch registers rax, rcx and rdx are not among the hosts.
+constexpr std::array<Pinned, 10> kPinned = {{{9, Xbyak::Operand::RBX},
+                                             {3, Xbyak::Operand::RSI},
+                                             {10, Xbyak::Operand::RDI},
+                                             {4, Xbyak::Operand::R8},
+                                             {5, Xbyak::Operand::R9},
+                                             {6, Xbyak::Operand::R10},
+                                             {7, Xbyak::Operand::R11},
+                                             {8, Xbyak::Operand::R12},
+                                             {31, Xbyak::Operand::R13},
+                                             {1, Xbyak::Operand::R14}}};
+
+// The host register of a GPR, or -1.
+constexpr int pinned_host(unsigned guest) {
+    for (const Pinned& pin : kPinned)
+        if (pin.guest == guest) return pin.host;
+    return -1;
+}
+
+// Displacements from kState.
+constexpr int state_offset(size_t offset) {
+    return static_cast<int>(offset) - kStateBias;
+}
+constexpr int gpr_offset(unsigned n) {
+    return state_offset(offsetof(core::CpuState, gpr) + 8 * size_t{n});
+}
+constexpr int fpr_offset(unsigned n) {
+    return state_offset(offsetof(core::CpuState, fpr) + 8 * size_t{n});
+}
+constexpr int cr_field_offset(unsigned n) {
+    return state_offset(offsetof(core::CpuState, cr) + offsetof(core::ConditionRegister, field) +
+                        8 * size_t{n});
+}
+constexpr int cr_so_offset(unsigned n) {
+    return state_offset(offsetof(core::CpuState, cr) + offsetof(core::ConditionRegister, so) + n);
+}
+constexpr int kPcOffset = state_offset(offsetof(core::CpuState, pc));
+constexpr int kLrOffset = state_offset(offsetof(core::CpuState, lr));
+constexpr int kCtrOffset = state_offset(offsetof(core::CpuState, ctr));
+constexpr int kCaOffset = state_offset(offsetof(core::CpuState, xer_ca));
+constexpr int kMsrOffset = state_offset(offsetof(core::CpuState, msr));
+constexpr int kFpscrOffset = state_offset(offsetof(core::CpuState, fpscr));
+constexpr int kBudgetOffset = state_offset(offsetof(core::CpuState, budget));
+constexpr int kDataContextOffset = state_offset(offsetof(core::CpuState, data_context));
+constexpr int kFastTlbOffset = state_offset(offsetof(core::CpuState, fast_tlb));
+
+}  // namespace perfvisor::engine::translator::x64

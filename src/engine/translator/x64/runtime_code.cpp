@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The code that all blocks share. Within blocks rsp is 8 below a multiple of 16, so that it is
+// right for a C++ function when a block has called one of these and these call it.
+#include "engine/translator/x64/runtime_code.h"
+
+#include "engine/translator/x64/code_buffer.h"
+#include "engine/translator/x64/registers.h"
+#include "engine/translator/x64/shared_data.h"
+
+namespace perfvisor::engine::translator::x64 {
+namespace {
+
+using namespace Xbyak::util;
+
+class Generator : public Xbyak::CodeGenerator {
+  public:
+    Generator(CodeBuffer& buffer, core::CpuState& state, const Callbacks& callbacks)
+        : CodeGenerator(buffer.code_bytes(), buffer.code()),
+          buffer_(buffer),
+          state_(state),
+          callbacks_(callbacks) {
+        setDefaultJmpNEAR(true);
+    }
+
+    RuntimeCode emit() {
+        RuntimeCode code{};
+        const uint8_t* enter = emit_enter();
+        using Enter = uint32_t (*)(const uint8_t*);
+        code.enter =
+            reinterpret_cast<Enter>(reinterpret_cast<uintptr_t>(buffer_.executable(enter)));
+        code.leave = emit_leave();
+        code.dispatch = emit_dispatch(code.leave);
+        for (unsigned n = 0; n < 4; ++n) {
+            code.load[n] = emit_load(callbacks_.load[n]);
+            code.store[n] = emit_store(callbacks_.store[n]);
+        }
+        code.execute = emit_execute();
+        code.execute_last = emit_execute_last(code.leave, code.dispatch);
+        align(64);
+        code.end = getCurr();
+        return code;
+    }
+
+  private:
+    const SharedData* shared() const {
+        return reinterpret_cast<const SharedData*>(buffer_.beside_code(buffer_.data()));
+    }
+    Xbyak::Address counts() { return ptr[rip + static_cast<const void*>(&shared()->counts)]; }
+
+    void save_guest() {
+        for (const Pinned& pin : kPinned)
+            mov(qword[kState + gpr_offset(pin.guest)], Xbyak::Reg64(pin.host));
+        mov(qword[kState + kBudgetOffset], kBudget);
+        movdqa(counts(), kCounts);
+    }
+    void load_guest() {
+        for (const Pinned& pin : kPinned)
+            mov(Xbyak::Reg64(pin.host), qword[kState + gpr_offset(pin.guest)]);
+        mov(kBudget, qword[kState + kBudgetOffset]);
+        movdqa(kCounts, counts());
+    }
+    template <typename F>
+    void call_function(F* function) {
+        mov(rdi, reinterpret_cast<uintptr_t>(callbacks_.engine));
+        mov(rax, reinterpret_cast<uintptr_t>(function));
+        call(rax);
+    }
+
+    const uint8_t* emit_enter() {
+        const uint8_t* start = getCurr();
+        for (const auto& saved : {rbx, rbp, r12, r13, r14, r15})
+            push(saved);
+        mov(rax, rdi);
+        mov(kState, reinterpret_cast<uintptr_t>(&state_) + kStateBias);
+        load_guest();
+        jmp(rax);
+        return start;
+    }
+    const uint8_t* emit_leave() {
+        align(16);
+        const uint8_t* start = getCurr();
+        save_guest();
+        for (const auto& saved : {r15, r14, r13, r12, rbp, rbx})
+            pop(saved);
+        ret();
+        return start;
+    }
+    const uint8_t* emit_dispatch(const uint8_t* leave_code) {
+        align(16);
+        const uint8_t* start = getCurr();
+        Xbyak::Label miss;
+        mov(ecx, eax);
+        and_(ecx, (kJumps - 1) << 2);
+        lea(rdx, ptr[rip + static_cast<const void*>(&shared()->jumps)]);
+        lea(rdx, ptr[rdx + rcx * 4]);
+        mov(rcx, qword[rip + static_cast<const void*>(&shared()->jump_key)]);
+        or_(rcx, rax);
+        cmp(rcx, qword[rdx + offsetof(Jump, key)]);
+        jne(miss);
+        jmp(qword[rdx + offsetof(Jump, code)]);
+        L(miss);
+        mov(qword[kState + kPcOffset], rax);
+        mov(eax, static_cast<uint32_t>(Exit::Lookup));
+        jmp(leave_code);
+        return start;
+    }
+    const uint8_t* emit_load(LoadResult (*function)(void*, uint64_t)) {
+        align(16);
+        const uint8_t* start = getCurr();
+        save_guest();
+        mov(esi, eax);
+        call_function(function);
+        load_guest();
+        ret();
+        return start;
+    }
+    const uint8_t* emit_store(uint64_t (*function)(void*, uint64_t, uint64_t)) {
+        align(16);
+        const uint8_t* start = getCurr();
+        save_guest();
+        mov(esi, eax);
+        call_function(function);  // the value is in rdx
+        mov(edx, eax);
+        load_guest();
+        ret();
+        return start;
+    }
+    const uint8_t* emit_execute() {
+        align(16);
+        const uint8_t* start = getCurr();
+        save_guest();
+        mov(rsi, rax);
+        call_function(callbacks_.execute);
+        mov(edx, eax);
+        load_guest();
+        ret();
+        return start;
+    }
+    const uint8_t* emit_execute_last(const uint8_t* leave_code, const uint8_t* dispatch) {
+        align(16);
+        const uint8_t* start = getCurr();
+        Xbyak::Label stopped, look;
+        save_guest();
+        mov(rsi, rax);
+        sub(rsp, 8);
+        call_function(callbacks_.execute_last);
+        add(rsp, 8);
+        mov(edx, eax);
+        load_guest();
+        cmp(edx, static_cast<uint32_t>(kStopped));
+        je(stopped);
+        ja(look);
+        mov(eax, dword[kState + kPcOffset]);
+        jmp(dispatch);
+        L(stopped);
+        mov(eax, static_cast<uint32_t>(Exit::Fault));
+        jmp(leave_code);
+        L(look);
+        mov(eax, static_cast<uint32_t>(Exit::Return));
+        jmp(leave_code);
+        return start;
+    }
+
+    CodeBuffer& buffer_;
+    core::CpuState& state_;
+    const Callbacks& callbacks_;
+};
+
+}  // namespace
+
+RuntimeCode emit_runtime(CodeBuffer& buffer, core::CpuState& state, const Callbacks& callbacks) {
+    return Generator(buffer, state, callbacks).emit();
+}
+
+}  // namespace perfvisor::engine::translator::x64

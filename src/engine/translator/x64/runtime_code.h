@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The code that all blocks share: into translated code, out of it, and from it to C++ functions.
+#pragma once
+
+#include <cstdint>
+
+#include "core/core.h"
+#include "engine/translator/x64/xbyak.h"
+
+namespace perfvisor::engine::interpreter {
+struct Op;
+}
+
+namespace perfvisor::engine::translator::x64 {
+
+class CodeBuffer;
+
+// Why translated code came back: the low bits of what enter() returns; the bits above are the edge
+// of Exit::Link.
+enum class Exit : uint32_t {
+    Lookup,  // no code is known for pc
+    Link,    // the same, and an edge of a block could lead there directly
+    Budget,  // fewer instructions are left than the block at pc has
+    Fault,   // the instruction at pc met an exception or waits for a device
+    Return,  // something must be looked at before the instruction at pc
+    Count,
+};
+constexpr unsigned kExitBits = 3;
+
+// What a C++ function says that translated code called.
+enum Status : uint64_t {
+    kDone = 0,
+    kStopped = 1,  // a fault or a device access: the instruction did not happen
+    kChanged = 2,  // it happened, but translated code was dropped, or the engine must look
+};
+
+struct LoadResult {
+    uint64_t value;
+    uint64_t status;
+};
+
+// What the code calls, with the engine as first argument.
+struct Callbacks {
+    void* engine;
+    LoadResult (*load[4])(void* engine, uint64_t ea);  // by log2 of the size in bytes
+    uint64_t (*store[4])(void* engine, uint64_t ea, uint64_t value);
+    uint64_t (*execute)(void* engine, const interpreter::Op* op);
+    uint64_t (*execute_last)(void* engine, const interpreter::Op* op);
+};
+
+// Addresses in the view to write, as emitted code refers to them.
+struct RuntimeCode {
+    // uint32_t enter(const uint8_t* code), in the view to execute.
+    uint32_t (*enter)(const uint8_t* code);
+    const uint8_t* leave;         // eax: the exit. Does not return
+    const uint8_t* dispatch;      // jumps to the code for eax, a pc, or leaves
+    const uint8_t* load[4];       // eax: address; gives rax and edx, the status
+    const uint8_t* store[4];      // eax: address, rdx: value; gives edx, the status
+    const uint8_t* execute;       // rax: const Op*; gives edx, the status
+    const uint8_t* execute_last;  // rax: const Op*. Jumped to; the end of a block
+    const uint8_t* end;           // first byte behind
+};
+
+// Emits it at the start of the buffer's code.
+RuntimeCode emit_runtime(CodeBuffer& buffer, core::CpuState& state, const Callbacks& callbacks);
+
+}  // namespace perfvisor::engine::translator::x64
