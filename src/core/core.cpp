@@ -104,10 +104,6 @@ uint64_t Core::instructions_to_deadline(uint64_t limit) {
     return std::max<uint64_t>(count, 1);
 }
 
-uint64_t Core::ticks_to_deadline() const {
-    return std::min(timers_.ticks_to_next_event(), ticks_to_time_base_event());
-}
-
 uint64_t Core::ticks_to_time_base_event() const {
     const uint64_t tick = perfmon_.next_time_base_event(last_time_base_);
     if (tick == ~uint64_t{0}) return tick;

@@ -169,9 +169,6 @@ class Core {
     // 1 while an MMIO answer waits to be used or debug events are armed, else up to the first
     // timer or PM deadline. A deadline by the wall clock is not seen: the caller polls.
     uint64_t instructions_to_deadline(uint64_t limit);
-    // Time base ticks from now to the first moment at which time alone changes something: a timer
-    // or a time-base event of the PM. UINT64_MAX if none comes. For a halted core.
-    uint64_t ticks_to_deadline() const;
 
     // ---- MMIO ----
     const MmioAccess* mmio_request() const { return mmio_waiting_ ? &mmio_request_ : nullptr; }

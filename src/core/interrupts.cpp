@@ -113,6 +113,8 @@ void Core::deliver_fault(uint64_t pc) {
             return;
         }
     }
+    // sc completes before its interrupt: it is a step of its own (EREF, debug events).
+    if (fault.kind == Interrupt::SystemCall) debug_event(dbcr0::kICMP & sprs_[spr::kDBCR0]);
     if (fault.sets_esr && fault.kind != Interrupt::SystemCall) sprs_[spr::kESR] = fault.esr;
     if (fault.sets_dear) sprs_[spr::kDEAR] = fault.dear & value_mask_;
     if (fault.kind == Interrupt::DataTlbError) {

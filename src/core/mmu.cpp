@@ -52,13 +52,17 @@ Mmu::Mmu(const CoreModel& model, CpuState& state)
       slots_(size_t{1} << model.pid_bits, kNoSlot) {
     tlb_[0].resize(model.tlb0_entries);
     tlb_[1].resize(model.tlb1_entries);
+    written_.resize((model.tlb0_entries + model.tlb1_entries + 63) / 64);
     tlb1_valid_.reserve(model.tlb1_entries);
     reset();
 }
 
 void Mmu::reset() {
-    for (auto& tlb : tlb_)
-        std::fill(tlb.begin(), tlb.end(), TlbEntry{});
+    for (const unsigned tlb : {0u, 1u})
+        for (size_t index = 0; index < tlb_[tlb].size(); ++index) {
+            tlb_[tlb][index] = {};
+            mark_written(tlb, index);
+        }
     registers_ = {};
     next_victim_ = 0;
     fast_disabled_ = false;
@@ -130,6 +134,7 @@ void Mmu::replace(Position position, const TlbEntry& entry) {
     if (old.valid) changed(old.ea, old.size);
     const bool listed = old.valid || entry.valid;
     old = entry;
+    mark_written(position.tlb, position.index);
     if (position.tlb == 1 && listed) list_tlb1();
     // A new entry takes nothing from anybody, unless it stands before another for some address.
     if (entry.valid && overlaps_another(position)) changed(entry.ea, entry.size);

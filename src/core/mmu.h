@@ -4,8 +4,10 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "core/interrupts.h"
@@ -106,6 +108,18 @@ class Mmu {
     // Writes an entry from outside (KVM_DIRTY_TLB, start-up mappings).
     void set_entry(unsigned tlb, unsigned index, const TlbEntry& entry);
 
+    // Calls what(tlb, index) for each entry that was written or invalidated since the last call;
+    // costs next to nothing where none was.
+    template <typename What>
+    void for_each_written(What what) {
+        for (size_t word = 0; word < written_.size(); ++word)
+            for (uint64_t bits = std::exchange(written_[word], 0); bits != 0; bits &= bits - 1) {
+                const auto index = static_cast<unsigned>(word * 64 + std::countr_zero(bits));
+                const bool second = index >= entries(0);
+                what(second ? 1u : 0u, second ? index - entries(0) : index);
+            }
+    }
+
     void set_listener(TranslationListener* listener) { listener_ = listener; }
 
     // Enters a translation of the current data context into the inline cache. `host` is the
@@ -123,11 +137,16 @@ class Mmu {
     CpuState& state_;
     Registers registers_;
     std::vector<TlbEntry> tlb_[2];
+    std::vector<uint64_t> written_;  // a bit an entry, TLB0's first; for_each_written()
     TranslationListener* listener_ = nullptr;
 
     struct Position {
         unsigned tlb, index;
     };
+    void mark_written(unsigned tlb, size_t index) {
+        const size_t bit = index + (tlb == 1 ? tlb_[0].size() : 0);
+        written_[bit / 64] |= uint64_t{1} << (bit % 64);
+    }
     std::optional<Position> find(uint64_t ea, unsigned as, uint32_t pid) const;
     // The entry that MAS0 (TLBSEL, ESEL) and MAS2 (EPN) name; nothing for a TLB not there.
     std::optional<Position> selected() const;
@@ -149,8 +168,9 @@ class Mmu {
     uint32_t slot_of(uint32_t pid);
 
     static constexpr uint16_t kNoSlot = 0xffff;
-    // Contexts are below 4096 and four belong to a slot; the last slot is never entered.
-    static constexpr uint32_t kSlots = 1023, kUncachedSlot = 1023;
+    // Contexts are below 4096 and four belong to a slot. One slot is never entered, and the last is
+    // not used at all: with it, a tag could be FastTlbEntry::kNoTag.
+    static constexpr uint32_t kSlots = 1022, kUncachedSlot = 1022;
 
     uint64_t ea_mask_;
     uint32_t pid_mask_;

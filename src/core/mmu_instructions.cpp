@@ -142,6 +142,7 @@ unsigned Mmu::invalidate_if(unsigned tlb, Matches matches, bool announce) {
     const auto consider = [&](TlbEntry& entry) {
         if (!entry.valid || entry.iprot || !matches(entry)) return;
         entry.valid = false;
+        mark_written(tlb, static_cast<size_t>(&entry - tlb_[tlb].data()));
         ++count;
         if (announce) changed(entry.ea, entry.size);
     };

@@ -51,6 +51,19 @@ TEST_F(DebugTest, SingleStepInterruptsAfterEachInstruction) {
     EXPECT_FALSE(core.debug_armed());
 }
 
+TEST_F(DebugTest, ASystemCallIsAStepThatEndsAtItsHandler) {
+    arm(dbcr0::kICMP, msr::kPR);
+    EXPECT_FALSE(core.debug_before());
+    core.raise({Interrupt::SystemCall});
+    core.deliver_fault(0x1004);
+    EXPECT_EQ(state.pc, vector(Interrupt::SystemCall));
+    EXPECT_TRUE(state.attention.load() & kInterruptCheck);
+    EXPECT_TRUE(core.deliver_pending_interrupt());
+    EXPECT_TRUE(in_handler());
+    EXPECT_EQ(spr(spr::kDSRR0), vector(Interrupt::SystemCall));
+    EXPECT_EQ(spr(spr::kSRR0), 0x1004u);
+}
+
 TEST_F(DebugTest, ATakenBranchIsUndoneBeforeItsEvent) {
     arm(dbcr0::kBRT);
     EXPECT_TRUE(step(0x1004, false));

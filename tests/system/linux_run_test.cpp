@@ -68,13 +68,6 @@ TEST(LinuxExec, AGuestThatEndsBeforeTheCommandDoesIsAnError) {
     EXPECT_NE(reset.err.find("perfvisor: --exec: the guest reset"), std::string::npos);
 }
 
-TEST(LinuxExec, AKernelThatPanicsAndHaltsCanGoNoFurther) {
-    const Finished result = linux_guest("echo c >/proc/sysrq-trigger; halt -f; sleep 10",
-                                        {"--console-log", "/dev/null"});
-    EXPECT_EQ(result.status, 1);
-    EXPECT_NE(result.err.find("can go no further"), std::string::npos) << result.err;
-}
-
 // perfvisor with a terminal of its own, as a person has it.
 class OnATerminal : public testing::Test {
   protected:

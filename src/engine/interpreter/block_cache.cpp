@@ -10,10 +10,9 @@ namespace {
 
 void set_micro(Block& block, unsigned index, const Micro& micro) {
     block.micros()[index] = micro;
-    ++block.totals[static_cast<unsigned>(core::Total::Instructions)];
-    block.totals[static_cast<unsigned>(core::Total::Branches)] += micro.branch;
-    block.totals[static_cast<unsigned>(core::Total::Loads)] += micro.loads;
-    block.totals[static_cast<unsigned>(core::Total::Stores)] += micro.stores;
+    block.branches += micro.branch;
+    block.loads += micro.loads;
+    block.stores += micro.stores;
 }
 
 }  // namespace
@@ -24,7 +23,7 @@ BlockCache::BlockCache()
       arena_(new std::byte[kArenaBytes]) {}
 
 void BlockCache::enter_jump(uint64_t pc, uint32_t mode, Block* block) {
-    jumps_[jump_index(pc)] = {pc, block, mode};
+    jumps_[jump_index(pc)] = {jump_tag(pc, mode), block};
     group_used_[group_of(pc)] = true;
 }
 
@@ -120,7 +119,7 @@ void BlockCache::clear() {
 }
 
 void BlockCache::truncate(Block& block, Block& from, unsigned count) {
-    block.totals = {};
+    block.branches = block.loads = block.stores = 0;
     block.physical = from.physical;
     block.mode = from.mode;
     block.count = count;

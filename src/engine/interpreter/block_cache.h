@@ -15,16 +15,6 @@ namespace perfvisor::engine::interpreter {
 
 constexpr unsigned kMaxBlockInstructions = 64;
 
-// The totals a block adds on entry: the first of core::Total, in their order. TakenBranches are
-// added as they happen, StallCycles are 0 under the simple timing.
-constexpr unsigned kBlockTotals = 6;
-static_assert(static_cast<unsigned>(core::Total::Instructions) == 0 &&
-              static_cast<unsigned>(core::Total::Branches) == 1 &&
-              static_cast<unsigned>(core::Total::TakenBranches) == 2 &&
-              static_cast<unsigned>(core::Total::Loads) == 3 &&
-              static_cast<unsigned>(core::Total::Stores) == 4 &&
-              static_cast<unsigned>(core::Total::StallCycles) == 5);
-
 // What the PM counts of one instruction, beside the instruction itself.
 struct Micro {
     uint8_t loads, stores;
@@ -34,12 +24,12 @@ struct Micro {
 // Instructions that are executed from the first on until one branches, faults or ends the block.
 // They lie in one physical page. In memory: the block, count + 1 ops, count micros.
 struct Block {
-    std::array<uint64_t, kBlockTotals> totals;
+    uint32_t count;  // instructions, 1 or more
+    uint32_t branches, loads, stores;
     uint64_t physical;  // of the first instruction
     Block* next_in_bucket;
     Block* next_in_page;
-    uint32_t count;  // instructions, 1 or more
-    uint32_t mode;   // Mode::bits
+    uint32_t mode;  // Mode::bits
 
     Op* ops() { return reinterpret_cast<Op*>(this + 1); }
     Micro* micros() { return reinterpret_cast<Micro*>(ops() + count + 1); }
@@ -62,10 +52,11 @@ class BlockCache {
   public:
     BlockCache();
 
-    // The block cached for a program counter, or null. `mode` is jump_mode().
+    // The block cached for a program counter, or null. `mode` is what else says which block is
+    // meant, below 2^16.
     Block* find_jump(uint64_t pc, uint32_t mode) const {
         const Jump& jump = jumps_[jump_index(pc)];
-        return jump.pc == pc && jump.mode == mode ? jump.block : nullptr;
+        return jump.tag == jump_tag(pc, mode) ? jump.block : nullptr;
     }
     void enter_jump(uint64_t pc, uint32_t mode, Block* block);
     void forget_jump(uint64_t pc);
@@ -89,23 +80,22 @@ class BlockCache {
 
   private:
     struct Jump {
-        uint64_t pc = ~uint64_t{0};
+        uint64_t tag = ~uint64_t{0};
         Block* block = nullptr;
-        uint32_t mode = 0;
     };
-    // Pages share a group of jumps, so that a page's can be dropped without looking at the rest.
-    static constexpr unsigned kGroups = 64, kGroupSize = 128;
+    // A page's jumps lie together, so that they can be dropped without looking at the rest.
+    static constexpr unsigned kGroups = 16, kGroupSize = 1024;
     static constexpr unsigned kBuckets = 1u << 14;
     static constexpr size_t kArenaBytes = size_t{8} << 20;
 
     static unsigned group_of(uint64_t pc) {
-        const uint64_t page = pc >> 12;
-        return static_cast<unsigned>(page ^ (page >> 6) ^ (page >> 12)) & (kGroups - 1);
+        return static_cast<unsigned>(pc >> 12 ^ pc >> 16 ^ pc >> 22) & (kGroups - 1);
     }
     static unsigned jump_index(uint64_t pc) {
-        const auto word = static_cast<unsigned>(pc >> 2);
-        return group_of(pc) * kGroupSize + ((word ^ (word >> 7)) & (kGroupSize - 1));
+        return group_of(pc) * kGroupSize | (static_cast<unsigned>(pc >> 2) & (kGroupSize - 1));
     }
+    // Program counters have 32 bits (a 64-bit core wants a second word here).
+    static uint64_t jump_tag(uint64_t pc, uint32_t mode) { return uint64_t{mode} << 32 | pc; }
     static unsigned bucket_of(uint64_t physical) {
         const uint64_t word = physical >> 2;
         return static_cast<unsigned>(word ^ (word >> 10) ^ (word >> 17)) & (kBuckets - 1);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Floating point (Power ISA 2.06 Book I, 4.6): loads, stores, and what core/fpu computes. MSR[FP]
 // is 1 when a block with these was decoded.
+#include <type_traits>
+
 #include "core/fpu/fast.h"
 #include "engine/interpreter/op.h"
 
@@ -147,31 +149,53 @@ template <typename W, Form kForm>
     return get<W>(core, op->a) + get<W>(core, op->b);
 }
 
+// The bits of an FPR in memory.
+template <bool Single>
+using Stored = std::conditional_t<Single, uint32_t, uint64_t>;
+
+constexpr uint64_t from_memory(uint32_t single) {
+    return fpu::load_single(single);
+}
+constexpr uint64_t from_memory(uint64_t value) {
+    return value;
+}
+template <bool Single>
+constexpr Stored<Single> to_memory(uint64_t value) {
+    if constexpr (Single) return fpu::store_single(value);
+    return value;
+}
+
+template <typename W, bool Single, Form kForm, bool Update>
+[[gnu::noinline]] const Op* load_slow(Core& core, const Op* op) {
+    const W ea = effective_address<W, kForm>(core, op);
+    Stored<Single> value;
+    if (!core.load(ea, value)) return op;
+    core.state.fpr[op->d] = from_memory(value);
+    if constexpr (Update) put<W>(core, op->a, ea);
+    return next(core, op);
+}
 template <typename W, bool Single, Form kForm, bool Update>
 const Op* load(Core& core, const Op* op) {
     const W ea = effective_address<W, kForm>(core, op);
-    if constexpr (Single) {
-        uint32_t value;
-        if (!core.load(ea, value)) return op;
-        core.state.fpr[op->d] = fpu::load_single(value);
-    } else {
-        uint64_t value;
-        if (!core.load(ea, value)) return op;
-        core.state.fpr[op->d] = value;
-    }
+    Stored<Single> value;
+    if (!load_inline(core, ea, value)) return load_slow<W, Single, kForm, Update>(core, op);
+    core.state.fpr[op->d] = from_memory(value);
     if constexpr (Update) put<W>(core, op->a, ea);
     return next(core, op);
 }
 
 template <typename W, bool Single, Form kForm, bool Update>
+[[gnu::noinline]] const Op* store_slow(Core& core, const Op* op) {
+    const W ea = effective_address<W, kForm>(core, op);
+    if (!core.store(ea, to_memory<Single>(core.state.fpr[op->d]))) return op;
+    if constexpr (Update) put<W>(core, op->a, ea);
+    return next(core, op);
+}
+template <typename W, bool Single, Form kForm, bool Update>
 const Op* store(Core& core, const Op* op) {
     const W ea = effective_address<W, kForm>(core, op);
-    const uint64_t value = core.state.fpr[op->d];
-    if constexpr (Single) {
-        if (!core.store(ea, fpu::store_single(value))) return op;
-    } else {
-        if (!core.store(ea, value)) return op;
-    }
+    if (!store_inline(core, ea, to_memory<Single>(core.state.fpr[op->d])))
+        return store_slow<W, Single, kForm, Update>(core, op);
     if constexpr (Update) put<W>(core, op->a, ea);
     return next(core, op);
 }

@@ -38,33 +38,7 @@ Interpreter::~Interpreter() {
     core_.mmu().set_listener(nullptr);
 }
 
-Stop Interpreter::run(uint64_t instructions) {
-    CpuState& state = core_.state;
-    constexpr auto kLongest = uint64_t{1} << 62;
-    state.budget = static_cast<int64_t>(std::min(instructions, kLongest));
-    state.pc &= ~uint64_t{3};
-    if (mmio_asked_) {
-        mmio_asked_ = false;
-        if (step() == End::Mmio) return Stop::Mmio;
-    }
-    for (;;) {
-        if (state.attention.load(std::memory_order_relaxed) != 0) return Stop::Attention;
-        if (state.budget <= 0) return Stop::Budget;
-        if (core_.debug_armed()) [[unlikely]] {
-            if (step() == End::Mmio) return Stop::Mmio;
-            continue;
-        }
-        Block* block = block_at_pc();
-        if (!block) [[unlikely]]
-            continue;
-        if (state.budget < block->count) [[unlikely]]
-            block = first_instructions(*block, static_cast<unsigned>(state.budget));
-        if (execute(*block) == End::Mmio) [[unlikely]]
-            return Stop::Mmio;
-    }
-}
-
-Block* Interpreter::block_at_pc() {
+[[gnu::always_inline]] inline Block* Interpreter::block_at_pc() {
     const uint64_t pc = core_.state.pc;
     const uint32_t mode = jump_mode(core_.state);
     if (Block* block = blocks_.find_jump(pc, mode)) [[likely]]
@@ -108,10 +82,12 @@ Block* Interpreter::first_instructions(Block& block, unsigned count) {
     return cut;
 }
 
-Interpreter::End Interpreter::execute(Block& block) {
+[[gnu::always_inline]] inline Interpreter::End Interpreter::execute(Block& block) {
     CpuState& state = core_.state;
-    for (unsigned i = 0; i < kBlockTotals; ++i)
-        state.totals.value[i] += block.totals[i];
+    state.totals[Total::Instructions] += block.count;
+    state.totals[Total::Branches] += block.branches;
+    state.totals[Total::Loads] += block.loads;
+    state.totals[Total::Stores] += block.stores;
     state.budget -= block.count;
     const Op* op = block.ops();
     op = op->handler(core_, op);
@@ -156,6 +132,32 @@ void Interpreter::take_back(Block& block, unsigned index) {
         totals[Total::Branches] -= micro.branch;
         totals[Total::Loads] -= micro.loads;
         totals[Total::Stores] -= micro.stores;
+    }
+}
+
+Stop Interpreter::run(uint64_t instructions) {
+    CpuState& state = core_.state;
+    constexpr auto kLongest = uint64_t{1} << 62;
+    state.budget = static_cast<int64_t>(std::min(instructions, kLongest));
+    state.pc &= ~uint64_t{3};
+    if (mmio_asked_) {
+        mmio_asked_ = false;
+        if (step() == End::Mmio) return Stop::Mmio;
+    }
+    for (;;) {
+        if (state.attention.load(std::memory_order_relaxed) != 0) return Stop::Attention;
+        if (state.budget <= 0) return Stop::Budget;
+        if (core_.debug_armed()) [[unlikely]] {
+            if (step() == End::Mmio) return Stop::Mmio;
+            continue;
+        }
+        Block* block = block_at_pc();
+        if (!block) [[unlikely]]
+            continue;
+        if (state.budget < block->count) [[unlikely]]
+            block = first_instructions(*block, static_cast<unsigned>(state.budget));
+        if (execute(*block) == End::Mmio) [[unlikely]]
+            return Stop::Mmio;
     }
 }
 

@@ -34,15 +34,38 @@ T swap_bytes(T value) {
     return value;
 }
 
+template <typename Word, typename T, bool Update, bool Swap>
+[[gnu::always_inline]] inline const Op* finish_load(Core& core, const Op* op, Word ea,
+                                                    std::make_unsigned_t<T> value) {
+    if constexpr (Swap) value = swap_bytes(value);
+    put<Word>(core, op->d, static_cast<Word>(static_cast<T>(value)));
+    if constexpr (Update) put<Word>(core, op->a, ea);
+    return next(core, op);
+}
+
+template <typename Word, typename T, Form kForm, bool Update, bool Swap>
+[[gnu::noinline]] const Op* load_slow(Core& core, const Op* op) {
+    const Word ea = effective_address<Word, kForm>(core, op);
+    std::make_unsigned_t<T> value;
+    if (!core.load(ea, value)) return op;
+    return finish_load<Word, T, Update, Swap>(core, op, ea, value);
+}
+
 // lbz lhz lha lwz lhbrx lwbrx and their forms; T is unsigned, or signed for lha
 template <typename Word, typename T, Form kForm, bool Update, bool Swap>
 const Op* load(Core& core, const Op* op) {
-    using Unsigned = std::make_unsigned_t<T>;
     const Word ea = effective_address<Word, kForm>(core, op);
-    Unsigned value;
-    if (!core.load(ea, value)) return op;
+    std::make_unsigned_t<T> value;
+    if (!load_inline(core, ea, value)) return load_slow<Word, T, kForm, Update, Swap>(core, op);
+    return finish_load<Word, T, Update, Swap>(core, op, ea, value);
+}
+
+template <typename Word, typename T, Form kForm, bool Update, bool Swap>
+[[gnu::noinline]] const Op* store_slow(Core& core, const Op* op) {
+    const Word ea = effective_address<Word, kForm>(core, op);
+    T value = static_cast<T>(get<Word>(core, op->d));
     if constexpr (Swap) value = swap_bytes(value);
-    put<Word>(core, op->d, static_cast<Word>(static_cast<T>(value)));
+    if (!core.store(ea, value)) return op;
     if constexpr (Update) put<Word>(core, op->a, ea);
     return next(core, op);
 }
@@ -53,7 +76,7 @@ const Op* store(Core& core, const Op* op) {
     const Word ea = effective_address<Word, kForm>(core, op);
     T value = static_cast<T>(get<Word>(core, op->d));
     if constexpr (Swap) value = swap_bytes(value);
-    if (!core.store(ea, value)) return op;
+    if (!store_inline(core, ea, value)) return store_slow<Word, T, kForm, Update, Swap>(core, op);
     if constexpr (Update) put<Word>(core, op->a, ea);
     return next(core, op);
 }

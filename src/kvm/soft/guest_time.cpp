@@ -29,7 +29,7 @@ uint64_t scale_up(uint64_t value, uint64_t to, uint64_t from) {
 
 uint64_t GuestTime::nanoseconds_until(uint64_t tick, uint64_t cycles) const {
     const uint64_t now = ticks(cycles);
-    return tick <= now ? 0 : scale_up(tick - now, kNanosecondsPerSecond, timebase_hz_);
+    return tick <= now ? 0 : nanoseconds_of(tick - now);
 }
 
 uint64_t VirtualTime::ticks(uint64_t cycles) const {

@@ -31,6 +31,10 @@ class GuestTime : public core::TimeSource {
         return nanoseconds == kNever ? kNever
                                      : scale_up(nanoseconds, timebase_hz_, kNanosecondsPerSecond);
     }
+    // How long so many ticks last, rounded up; kNever stays never.
+    uint64_t nanoseconds_of(uint64_t ticks) const {
+        return scale_up(ticks, kNanosecondsPerSecond, timebase_hz_);
+    }
     // Nanoseconds of host time to sleep from now until `tick`.
     uint64_t nanoseconds_until(uint64_t tick, uint64_t cycles) const;
 

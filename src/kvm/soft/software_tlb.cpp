@@ -112,10 +112,9 @@ void SoftwareTlb::take_over(unsigned index) {
 
 void SoftwareTlb::publish() {
     if (array_ == nullptr) return;
-    kvm_book3e_206_tlb_entry* next = array_;
-    for (const unsigned tlb : {0u, 1u})
-        for (unsigned index = 0; index < mmu_.entries(tlb); ++index)
-            *next++ = to_kvm(mmu_.entry(tlb, index));
+    mmu_.for_each_written([this](unsigned tlb, unsigned index) {
+        array_[(tlb == 0 ? 0 : mmu_.entries(0)) + index] = to_kvm(mmu_.entry(tlb, index));
+    });
 }
 
 }  // namespace perfvisor::kvm

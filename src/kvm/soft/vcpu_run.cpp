@@ -164,9 +164,9 @@ uint64_t SoftVcpu::slice_length() {
             deadline == kNever ? kNever : vm_.time().cycles_until(deadline, cycles);
         return std::clamp<uint64_t>(left, 1, SlicePacer::kVirtualSlice);
     }
-    const uint64_t event = std::min(deadline, source_tick(core_.timers().next_event_tick()));
-    return pacer_.instructions(event == kNever ? kNever
-                                               : vm_.time().nanoseconds_until(event, cycles));
+    uint64_t time = vm_.time().nanoseconds_of(core_.ticks_to_deadline());
+    if (deadline != kNever) time = std::min(time, vm_.time().nanoseconds_until(deadline, cycles));
+    return pacer_.instructions(time);
 }
 
 void SoftVcpu::publish_cycles() {
