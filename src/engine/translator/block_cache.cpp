@@ -13,6 +13,12 @@ using core::kPageMask;
 using core::kPageSize;
 using x64::Jump;
 
+namespace {
+
+constexpr auto kPage32Mask = static_cast<uint32_t>(kPageMask);
+
+}  // namespace
+
 Block* BlockCache::find(uint64_t physical, uint32_t pc, uint32_t mode) const {
     const auto found = blocks_.find(key_of(physical, pc, mode));
     return found == blocks_.end() ? nullptr : found->second.get();
@@ -67,11 +73,12 @@ void BlockCache::drop(Block& block) {
 }
 
 void BlockCache::clear() {
-    forget_all_jumps();
-    blocks_.clear();
-    pages_.clear();
+    far_edges_.clear();
     edges_.clear();
     free_edges_.clear();
+    blocks_.clear();
+    pages_.clear();
+    forget_all_jumps();
 }
 
 // ---- edges ----
@@ -103,11 +110,30 @@ void BlockCache::link(uint32_t number, Block& to) {
     set_target(edge, to.code);
     edge.to = &to;
     to.incoming.push_back(number);
+    if (edge.far) far_edges_[to.pc & kPage32Mask].push_back(number);
+}
+
+void BlockCache::link_to_look_up(uint32_t number) {
+    Edge& edge = edges_[number];
+    if (!edge.to && edge.far) set_target(edge, edge.look_up);
 }
 
 void BlockCache::unlink(Edge& edge) {
     set_target(edge, edge.unlinked);
     edge.to = nullptr;
+}
+
+void BlockCache::unlink_far(uint32_t page) {
+    const auto found = far_edges_.find(page);
+    if (found == far_edges_.end()) return;
+    for (uint32_t number : found->second) {
+        // The number may be another edge's by now.
+        Edge& edge = edges_[number];
+        if (!edge.far || !edge.to || (edge.to->pc & kPage32Mask) != page) continue;
+        std::erase(edge.to->incoming, number);
+        unlink(edge);
+    }
+    far_edges_.erase(found);
 }
 
 // ---- indirect branches ----
@@ -129,6 +155,7 @@ void BlockCache::forget_jumps(uint64_t ea, uint64_t size) {
         return;
     }
     for (uint64_t page = ea & kPageMask; page < ea + size; page += kPageSize) {
+        unlink_far(static_cast<uint32_t>(page));
         if (!jump_pages_[filter_bit(page >> 12)]) continue;
         auto jump = shared_.jumps.begin() + x64::jump_index(page);
         for (uint64_t n = 0; n < kWordsInPage; ++n, ++jump)
@@ -137,6 +164,8 @@ void BlockCache::forget_jumps(uint64_t ea, uint64_t size) {
 }
 
 void BlockCache::forget_all_jumps() {
+    while (!far_edges_.empty())
+        unlink_far(far_edges_.begin()->first);
     shared_.jumps.fill({});
     std::fill(jump_pages_.begin(), jump_pages_.end(), false);
 }

@@ -19,6 +19,8 @@ struct Edge {
     Block* to = nullptr;      // null: leads to `unlinked`
     uint8_t* jump = nullptr;  // the instruction's 32-bit displacement, in the view to write
     const uint8_t* unlinked = nullptr;  // the code that leaves, in the view to write
+    bool far = false;                   // to another page
+    const uint8_t* look_up = nullptr;   // of a far one: the code that asks the jumps
 };
 
 struct Block {
@@ -50,9 +52,13 @@ class BlockCache {
     uint32_t new_edge(const Edge& edge);
     // Null if the edge's block has been dropped since.
     Edge* edge(uint32_t number);
+    // For an edge to another page it is the caller that knows that wherever the edge's block is
+    // executed, the other's address means this block until forget_jumps() says otherwise.
     void link(uint32_t number, Block& to);
+    // Makes a far edge ask the jumps each time.
+    void link_to_look_up(uint32_t number);
 
-    // The program counters that indirect branches find.
+    // The program counters that indirect branches find, and links between pages.
     void enter_jump(uint64_t key, const Block& block);
     const uint8_t* find_jump(uint64_t key) const;
     void forget_jumps(uint64_t ea, uint64_t size);
@@ -75,6 +81,7 @@ class BlockCache {
     }
     void set_target(Edge& edge, const uint8_t* target);
     void unlink(Edge& edge);
+    void unlink_far(uint32_t page);
     void drop(Block& block);
     // Whether jumps of some program counter in this page may have been entered.
     static constexpr unsigned kFilterBits = 4096;
@@ -87,6 +94,7 @@ class BlockCache {
     std::unordered_map<uint64_t, std::vector<Block*>> pages_;  // by physical page address
     std::vector<Edge> edges_;
     std::vector<uint32_t> free_edges_;
+    std::unordered_map<uint32_t, std::vector<uint32_t>> far_edges_;  // linked, by target page
     std::vector<bool> jump_pages_ = std::vector<bool>(kFilterBits);
 };
 

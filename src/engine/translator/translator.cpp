@@ -178,16 +178,29 @@ bool Translator::stopped() {
     return interpret(1) != Stop::Mmio;
 }
 
-// The edge's block was executed and leads to pc, in the same page: directly from now on.
+// The edge's block was executed and leads to pc: directly from now on, if it always does. In the
+// same page it does; to another where the translation is every process's, until that changes.
 void Translator::link(uint32_t number) {
+    const CpuState& state = core_.state;
     const Edge* edge = blocks_.edge(number);
-    if (!edge || left_ <= 0 || core_.state.attention.load(std::memory_order_relaxed) != 0) return;
+    if (!edge || left_ <= 0 || state.attention.load(std::memory_order_relaxed) != 0) return;
     const Block* from = edge->from;
+    const bool far = edge->far;
     const uint64_t clears = clears_;
     Block* to = look_up();
-    if (!to || clears != clears_) return;
-    const bool same_page = ((from->physical ^ to->physical) & core::kPageMask) == 0;
-    if (same_page && from->mode == to->mode) blocks_.link(number, *to);
+    if (!to || clears != clears_ || from->mode != to->mode) return;
+    if (!far) {
+        const bool same_page = ((from->physical ^ to->physical) & core::kPageMask) == 0;
+        if (same_page) blocks_.link(number, *to);
+        return;
+    }
+    const auto found =
+        core_.mmu().translate(state.pc, core::Access::Fetch, (state.msr & core::msr::kIS) ? 1 : 0,
+                              core_.mmu().registers().pid, (state.msr & core::msr::kPR) != 0);
+    if (found.translation && found.translation->tid == 0)
+        blocks_.link(number, *to);
+    else
+        blocks_.link_to_look_up(number);
 }
 
 // ---- what translated code calls ----

@@ -17,12 +17,14 @@ struct Mode {
     bool user = false;              // MSR[PR]
     bool floating_point = false;    // MSR[FP]
     bool summary_overflow = false;  // XER[SO]
+    bool space = false;             // MSR[IS]
     uint32_t bits() const {
-        return uint32_t{user} | uint32_t{floating_point} << 1 | uint32_t{summary_overflow} << 2;
+        return uint32_t{user} | uint32_t{floating_point} << 1 | uint32_t{summary_overflow} << 2 |
+               uint32_t{space} << 3;
     }
     static Mode of(const core::CpuState& state) {
         return {(state.msr & core::msr::kPR) != 0, (state.msr & core::msr::kFP) != 0,
-                state.xer_so != 0};
+                state.xer_so != 0, (state.msr & core::msr::kIS) != 0};
     }
 };
 

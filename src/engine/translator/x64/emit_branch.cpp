@@ -65,7 +65,11 @@ void Emitter::indirect_exit(const GuestInstruction& in) {
     ++counts.branches;
     ++counts.taken;
     add_counts(counts);
-    // As RuntimeCode::dispatch, here so that the host predicts each branch by itself.
+    look_up_jump();
+}
+
+// As RuntimeCode::dispatch, for eax; here, so that the host predicts each branch by itself.
+void Emitter::look_up_jump() {
     mov(ecx, eax);
     and_(ecx, (kJumps - 1) << 2);
     lea(rdx, ptr[rip + static_cast<const void*>(&shared().jumps)]);

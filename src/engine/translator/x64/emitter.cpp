@@ -167,25 +167,31 @@ void Emitter::leave_after(const GuestInstruction& in) {
 }
 
 void Emitter::go_to(uint32_t target) {
-    if ((target ^ guest_->pc) & static_cast<uint32_t>(core::kPageMask)) {
+    const bool far = ((target ^ guest_->pc) & static_cast<uint32_t>(core::kPageMask)) != 0;
+    if (far && guest_->mode.user) {  // each process may have its own there
         mov(eax, target);
-        jump_to(runtime_.dispatch[guest_->mode.floating_point ? 1 : 0]);
+        look_up_jump();
         return;
     }
     Label* unlinked = new_label();
     jmp(*unlinked, T_NEAR);
     Edge edge;
     edge.from = block_;
+    edge.far = far;
     edge.jump = const_cast<uint8_t*>(getCurr()) - 4;
     const uint32_t number = blocks_.new_edge(edge);
     block_->outgoing.push_back(number);
-    later([this, unlinked, target, number] {
+    later([this, unlinked, target, number, far] {
         L(*unlinked);
         blocks_.edge(number)->unlinked = getCurr();
         mov(eax, target);
         mov(qword[kState + kPcOffset], rax);
         mov(eax, number << kExitBits | static_cast<uint32_t>(Exit::Link));
         jump_to(calls().leave);
+        if (!far) return;
+        blocks_.edge(number)->look_up = getCurr();
+        mov(eax, target);
+        look_up_jump();
     });
 }
 

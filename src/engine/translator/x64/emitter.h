@@ -119,6 +119,7 @@ class Emitter : private Xbyak::CodeGenerator {
     Label* branch_unless(const GuestInstruction& in);
     void taken_exit(const GuestInstruction& in, uint32_t target_pc);
     void indirect_exit(const GuestInstruction& in);
+    void look_up_jump();
 
     // ---- emit_memory.cpp ----
     bool emit_memory(const GuestInstruction& in);
