@@ -36,6 +36,7 @@ SoftVcpu::SoftVcpu(SoftVm& vm, unsigned id)
 
 SoftVcpu::~SoftVcpu() {
     if (mailbox_) mailbox_->close();
+    if (started_) vm_.cpu_gone();
     vm_.remove_vcpu(*this);
 }
 

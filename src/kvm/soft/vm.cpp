@@ -196,6 +196,23 @@ void SoftVm::remove_vcpu(SoftVcpu& vcpu) {
     has_others_ = vcpus_.size() > 1;
 }
 
+void SoftVm::cpu_active() {
+    const std::lock_guard lock(vcpus_mutex_);
+    ++active_cpus_;
+}
+
+bool SoftVm::cpu_rests() {
+    const std::lock_guard lock(vcpus_mutex_);
+    if (active_cpus_ <= 1) return false;
+    --active_cpus_;
+    return true;
+}
+
+void SoftVm::cpu_gone() {
+    const std::lock_guard lock(vcpus_mutex_);
+    --active_cpus_;
+}
+
 uint64_t SoftVm::nanoseconds() const {
     const std::lock_guard lock(vcpus_mutex_);
     return time_->nanoseconds(vcpus_.empty() ? 0 : vcpus_.front()->published_cycles());
