@@ -63,11 +63,6 @@ void SoftVcpu::set_perfmon(bool available) {
     hurry();
 }
 
-void SoftVcpu::memory_changed() {
-    core_.mmu().forget_all();
-    engine_->flush();
-}
-
 int SoftVcpu::interrupt(uint32_t irq) {
     if (irq == KVM_INTERRUPT_UNSET) {
         external_edge_ = false;

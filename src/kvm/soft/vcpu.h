@@ -40,8 +40,6 @@ class SoftVcpu final : public Vcpu {
     void set_perfmon(bool available);
     // Come out of the engine soon.
     void hurry();
-    // The memory slots changed; the VM's gate is closed.
-    void memory_changed();
     const std::shared_ptr<Mailbox>& mailbox() const { return mailbox_; }
     // Cycles executed, as of the last return from the engine.
     uint64_t published_cycles() const { return cycles_.load(std::memory_order_relaxed); }

@@ -133,7 +133,7 @@ int SoftVm::set_memory_region(const kvm_userspace_memory_region& region) {
     const ExecutionGate::Pause pause(gate_,
                                      [&] { for_each_vcpu([](SoftVcpu& vcpu) { vcpu.hurry(); }); });
     memory_.set_slot(std::move(slot));
-    for_each_vcpu([](SoftVcpu& vcpu) { vcpu.memory_changed(); });
+    for_each_vcpu([](SoftVcpu& vcpu) { vcpu.mailbox()->send_memory_change(); });
     return 0;
 }
 
