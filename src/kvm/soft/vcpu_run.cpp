@@ -170,7 +170,7 @@ uint64_t SoftVcpu::slice_length() {
             deadline == kNever ? kNever : vm_.time().cycles_until(deadline, cycles);
         return std::clamp<uint64_t>(left, 1, SlicePacer::kVirtualSlice);
     }
-    uint64_t time = vm_.time().nanoseconds_of(core_.ticks_to_deadline());
+    uint64_t time = vm_.time().nanoseconds_of(core_.timers().ticks_to_next_event());
     if (deadline != kNever) time = std::min(time, vm_.time().nanoseconds_until(deadline, cycles));
     return pacer_.instructions(time);
 }
