@@ -6,6 +6,8 @@
 #include <new>
 #include <utility>
 
+#include "engine/translator/float_status.h"
+
 namespace perfvisor::engine::translator {
 namespace {
 
@@ -20,14 +22,14 @@ bool host_has_what_it_takes() {
     using Xbyak::util::Cpu;
     const Cpu cpu;
     return cpu.has(Cpu::tBMI1) && cpu.has(Cpu::tBMI2) && cpu.has(Cpu::tLZCNT) &&
-           cpu.has(Cpu::tMOVBE);
+           cpu.has(Cpu::tMOVBE) && cpu.has(Cpu::tAVX) && cpu.has(Cpu::tFMA);
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Translator>> Translator::create(core::Core& core) {
     if (!host_has_what_it_takes())
-        return fail("the translator needs a processor with BMI1, BMI2, LZCNT and MOVBE");
+        return fail("the translator needs a processor with AVX, FMA, BMI1, BMI2, LZCNT and MOVBE");
     auto buffer = x64::CodeBuffer::create(kDataBytes, kCodeBytes);
     if (!buffer) return tl::unexpected(buffer.error());
     return std::unique_ptr<Translator>(new Translator(core, std::move(*buffer)));
@@ -40,8 +42,7 @@ Translator::Translator(core::Core& core, x64::CodeBuffer buffer)
       shared_(*new (buffer_.data()) x64::SharedData),
       blocks_(shared_),
       runtime_(x64::emit_runtime(buffer_, core.state, callbacks())),
-      constants_(shared_),
-      emitter_(buffer_, runtime_, constants_, blocks_) {
+      emitter_(buffer_, runtime_, blocks_) {
     core_.set_code_listener(this);
     core_.mmu().set_listener(this);
 }
@@ -159,6 +160,7 @@ void Translator::synchronize() {
     totals[Total::Branches] += shared_.counts[2];
     totals[Total::TakenBranches] += shared_.counts[3];
     shared_.counts = {};
+    complete_float_status(core_.state, shared_);
 }
 
 bool Translator::stopped() {
@@ -207,6 +209,7 @@ uint64_t Translator::store(void* self, uint64_t ea, uint64_t value) {
 
 uint64_t Translator::execute_op(void* self, const interpreter::Op* op) {
     auto& translator = *static_cast<Translator*>(self);
+    complete_float_status(translator.core_.state, translator.shared_);
     if (op->handler(translator.core_, op)) return x64::kStopped;
     return translator.code_changed_ ? x64::kChanged : x64::kDone;
 }

@@ -20,8 +20,8 @@ class Translator final : public Engine,
                          public core::Core::CodeListener,
                          public core::TranslationListener {
   public:
-    // Fails where the host's processor lacks BMI1, BMI2, LZCNT or MOVBE, or allows no executable
-    // memory.
+    // Fails where the host's processor lacks AVX, FMA, BMI1, BMI2, LZCNT or MOVBE (before Haswell
+    // and Excavator), or allows no executable memory.
     static Result<std::unique_ptr<Translator>> create(core::Core& core);
     ~Translator() override;
     Translator(const Translator&) = delete;
@@ -73,7 +73,6 @@ class Translator final : public Engine,
     x64::SharedData& shared_;
     BlockCache blocks_;
     x64::RuntimeCode runtime_;
-    x64::ConstantPool constants_;
     x64::Emitter emitter_;
     GuestBlock guest_;  // the block being translated
 

@@ -65,16 +65,15 @@ void Emitter::indirect_exit(const GuestInstruction& in) {
     ++counts.branches;
     ++counts.taken;
     add_counts(counts);
-    const auto* shared = reinterpret_cast<const SharedData*>(buffer_.beside_code(buffer_.data()));
     // As RuntimeCode::dispatch, here so that the host predicts each branch by itself.
     mov(ecx, eax);
     and_(ecx, (kJumps - 1) << 2);
-    lea(rdx, ptr[rip + static_cast<const void*>(&shared->jumps)]);
+    lea(rdx, ptr[rip + static_cast<const void*>(&shared().jumps)]);
     lea(rdx, ptr[rdx + rcx * 4]);
-    mov(rcx, qword[rip + static_cast<const void*>(&shared->jump_key)]);
+    mov(rcx, qword[rip + static_cast<const void*>(&shared().jump_key)]);
     or_(rcx, rax);
     cmp(rcx, qword[rdx + offsetof(Jump, key)]);
-    jne(runtime_.dispatch);
+    jne(runtime_.dispatch[guest_->mode.floating_point ? 1 : 0]);
     jmp(qword[rdx + offsetof(Jump, code)]);
 }
 

@@ -86,7 +86,7 @@ std::optional<Emitter::Access> Emitter::store_access(Opcode opcode) {
 }
 
 bool Emitter::emit_memory(const GuestInstruction& in) {
-    return emit_load(in) || emit_store(in) || emit_float_move(in);
+    return emit_load(in) || emit_store(in);
 }
 
 // ---- addresses ----
@@ -191,7 +191,7 @@ bool Emitter::emit_load(const GuestInstruction& in) {
     update_base(in, access);
     later([this, slow, loaded, stopped, access, result] {
         L(*slow);
-        call(runtime_.load[access.size_log2]);
+        call(calls().load[access.size_log2]);
         test(edx, edx);
         jnz(*stopped, T_NEAR);
         if (access.is_signed) movsx(eax, ax);
@@ -242,84 +242,13 @@ bool Emitter::emit_store(const GuestInstruction& in) {
             bswap(edx);
             if (access.size_log2 == 1) shr(edx, 16);
         }
-        call(runtime_.store[access.size_log2]);
+        call(calls().store[access.size_log2]);
         test(edx, edx);
         jz(*stored);
         cmp(edx, static_cast<uint32_t>(kStopped));
         je(*stopped, T_NEAR);
         update_base(in, access);
         leave_after(in);
-    });
-    return true;
-}
-
-// ---- floating-point registers: doubles as they are, and moves that change nothing else ----
-
-bool Emitter::emit_float_move(const GuestInstruction& in) {
-    const auto register_at = [&](unsigned n) { return qword[kState + fpr_offset(n)]; };
-    const unsigned d = isa::rd(in.word), b = isa::rb(in.word);
-    Access access{3, false, false};
-    bool is_load = false;
-    switch (in.opcode) {
-        case Opcode::Fmr:
-        case Opcode::Fneg:
-        case Opcode::Fabs:
-        case Opcode::Fnabs:
-            if (isa::record(in.word)) return false;
-            mov(rax, register_at(b));
-            if (in.opcode == Opcode::Fneg) btc(rax, 63);
-            if (in.opcode == Opcode::Fabs) btr(rax, 63);
-            if (in.opcode == Opcode::Fnabs) bts(rax, 63);
-            mov(register_at(d), rax);
-            return true;
-        case Opcode::Lfd:
-        case Opcode::Lfdu:
-        case Opcode::Lfdx:
-        case Opcode::Lfdux:
-            is_load = true;
-            break;
-        case Opcode::Stfd:
-        case Opcode::Stfdu:
-        case Opcode::Stfdx:
-        case Opcode::Stfdux:
-            break;
-        default:
-            return false;
-    }
-    access.indexed = in.opcode == Opcode::Lfdx || in.opcode == Opcode::Lfdux ||
-                     in.opcode == Opcode::Stfdx || in.opcode == Opcode::Stfdux;
-    access.update = in.opcode == Opcode::Lfdu || in.opcode == Opcode::Lfdux ||
-                    in.opcode == Opcode::Stfdu || in.opcode == Opcode::Stfdux;
-    Label *slow = new_label(), *done = new_label();
-    Label* stopped = stopped_at(in);
-    address(in, access);
-    if (is_load) {
-        translate(8, offsetof(core::FastTlbEntry, read_tag), slow);
-        movbe(rax, qword[rcx + rax]);
-        L(*done);
-        mov(register_at(d), rax);
-        update_base(in, access);
-    } else {
-        translate(8, offsetof(core::FastTlbEntry, write_tag), slow);
-        mov(rdx, register_at(d));
-        movbe(qword[rcx + rax], rdx);
-        L(*done);
-        update_base(in, access);
-    }
-    later([this, &in, slow, done, stopped, access, is_load, d] {
-        L(*slow);
-        if (!is_load) mov(rdx, qword[kState + fpr_offset(d)]);
-        call(is_load ? runtime_.load[3] : runtime_.store[3]);
-        test(edx, edx);
-        jz(*done);
-        if (!is_load) {
-            cmp(edx, static_cast<uint32_t>(kStopped));
-            je(*stopped, T_NEAR);
-            update_base(in, access);
-            leave_after(in);
-        } else {
-            jmp(*stopped, T_NEAR);
-        }
     });
     return true;
 }

@@ -3,6 +3,7 @@
 // has no code of its own.
 #include "engine/translator/x64/emitter.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace perfvisor::engine::translator::x64 {
@@ -24,39 +25,21 @@ const interpreter::Op* stop(core::Core&, const interpreter::Op*) {
 
 }  // namespace
 
-const void* ConstantPool::get(const Counts& counts) {
-    const auto [place, is_new] = places_.try_emplace(counts, used_);
-    if (is_new) {
-        shared_.constants[used_] = {counts.loads, counts.stores, counts.branches, counts.taken};
-        ++used_;
-    }
-    return &shared_.constants[place->second];
-}
-
-void ConstantPool::clear() {
-    places_.clear();
-    used_ = 0;
-}
-
-Emitter::Emitter(CodeBuffer& buffer, const RuntimeCode& runtime, ConstantPool& constants,
-                 BlockCache& blocks)
+Emitter::Emitter(CodeBuffer& buffer, const RuntimeCode& runtime, BlockCache& blocks)
     : CodeGenerator(buffer.code_bytes(), buffer.code()),
       buffer_(buffer),
       runtime_(runtime),
-      constants_(constants),
       blocks_(blocks) {
     setDefaultJmpNEAR(true);
     clear();
 }
 
 bool Emitter::has_room() const {
-    return getSize() + kInstructionBytes * (kMaxBlockInstructions + 1) < buffer_.code_bytes() &&
-           constants_.room() > 4 * kMaxBlockInstructions;
+    return getSize() + kInstructionBytes * (kMaxBlockInstructions + 1) < buffer_.code_bytes();
 }
 
 void Emitter::clear() {
     setSize(static_cast<size_t>(runtime_.end - buffer_.code()));
-    constants_.clear();
 }
 
 void Emitter::emit(const GuestBlock& guest, Block& block) {
@@ -133,15 +116,21 @@ bool Emitter::emit_native(const GuestInstruction& in) {
     if (changes_summary_overflow(in.opcode, in.word)) return false;
     return emit_arithmetic(in) || emit_carrying(in) || emit_multiply(in) || emit_logic(in) ||
            emit_shift(in) || emit_compare(in) || emit_isel(in) || emit_branch(in) ||
-           emit_memory(in);
+           emit_memory(in) || emit_float(in);
 }
 
 // ---- counts, budget, exits ----
 
 void Emitter::add_counts(const Counts& counts) {
-    if (counts == Counts{}) return;
-    const void* constant = buffer_.beside_code(constants_.get(counts));
-    paddd(kCounts, ptr[rip + constant]);
+    Counts rest = counts;
+    while (!(rest == Counts{})) {
+        const Counts now = {
+            std::min(rest.loads, Steps::kLoads - 1), std::min(rest.stores, Steps::kStores - 1),
+            std::min(rest.branches, Steps::kBranches - 1), std::min(rest.taken, Steps::kTaken - 1)};
+        paddd(kCounts, datum(&shared().steps.get(now.loads, now.stores, now.branches, now.taken)));
+        rest = {rest.loads - now.loads, rest.stores - now.stores, rest.branches - now.branches,
+                rest.taken - now.taken};
+    }
 }
 
 void Emitter::refund(unsigned done) {
@@ -153,7 +142,7 @@ void Emitter::leave(uint32_t pc, Exit exit) {
     mov(eax, pc);
     mov(qword[kState + kPcOffset], rax);
     mov(eax, static_cast<uint32_t>(exit));
-    jump_to(runtime_.leave);
+    jump_to(calls().leave);
 }
 
 Emitter::Label* Emitter::stopped_at(const GuestInstruction& in) {
@@ -180,7 +169,7 @@ void Emitter::leave_after(const GuestInstruction& in) {
 void Emitter::go_to(uint32_t target) {
     if ((target ^ guest_->pc) & static_cast<uint32_t>(core::kPageMask)) {
         mov(eax, target);
-        jump_to(runtime_.dispatch);
+        jump_to(runtime_.dispatch[guest_->mode.floating_point ? 1 : 0]);
         return;
     }
     Label* unlinked = new_label();
@@ -196,7 +185,7 @@ void Emitter::go_to(uint32_t target) {
         mov(eax, target);
         mov(qword[kState + kPcOffset], rax);
         mov(eax, number << kExitBits | static_cast<uint32_t>(Exit::Link));
-        jump_to(runtime_.leave);
+        jump_to(calls().leave);
     });
 }
 
@@ -206,7 +195,7 @@ void Emitter::emit_fallback(const GuestInstruction& in) {
     Label *ops = new_label(), *changed = new_label();
     Label* stopped = stopped_at(in);
     lea(rax, ptr[rip + *ops]);
-    call(runtime_.execute);
+    call(calls().execute);
     test(edx, edx);
     jnz(*changed);
     later([this, &in, ops, changed, stopped] {
@@ -214,11 +203,28 @@ void Emitter::emit_fallback(const GuestInstruction& in) {
         cmp(edx, static_cast<uint32_t>(kStopped));
         je(*stopped);
         leave_after(in);
-        align(8);
-        L(*ops);
-        const interpreter::Op both[2] = {in.decoded.op, {stop, 0, 0, 0, 0, 0}};
-        db(reinterpret_cast<const uint8_t*>(both), sizeof both);
+        emit_ops(*ops, in, {stop, 0, 0, 0, 0, 0});
     });
+}
+
+void Emitter::call_handler(const GuestInstruction& in, Label* stopped, Label* done) {
+    Label* ops = new_label();
+    lea(rax, ptr[rip + *ops]);
+    call(calls().execute);
+    test(edx, edx);
+    jz(*done);
+    cmp(edx, static_cast<uint32_t>(kStopped));
+    je(*stopped);
+    leave_after(in);
+    emit_ops(*ops, in, {stop, 0, 0, 0, 0, 0});
+}
+
+// The instruction for the interpreter, as data, and what comes behind it.
+void Emitter::emit_ops(Label& label, const GuestInstruction& in, const interpreter::Op& behind) {
+    align(8);
+    L(label);
+    const interpreter::Op both[2] = {in.decoded.op, behind};
+    db(reinterpret_cast<const uint8_t*>(both), sizeof both);
 }
 
 void Emitter::emit_last(const GuestInstruction& in) {
@@ -227,13 +233,8 @@ void Emitter::emit_last(const GuestInstruction& in) {
     mov(eax, in.pc);
     mov(qword[kState + kPcOffset], rax);
     lea(rax, ptr[rip + *ops]);
-    jump_to(runtime_.execute_last);
-    later([this, &in, ops] {
-        align(8);
-        L(*ops);
-        const interpreter::Op both[2] = {in.decoded.op, interpreter::fall_through(1)};
-        db(reinterpret_cast<const uint8_t*>(both), sizeof both);
-    });
+    jump_to(calls().execute_last);
+    later([this, &in, ops] { emit_ops(*ops, in, interpreter::fall_through(1)); });
 }
 
 // ---- registers ----

@@ -6,7 +6,6 @@
 #include <deque>
 #include <functional>
 #include <optional>
-#include <unordered_map>
 #include <vector>
 
 #include "engine/translator/block_cache.h"
@@ -19,32 +18,11 @@
 
 namespace perfvisor::engine::translator::x64 {
 
-// The constants that blocks add to the counts: each is kept once.
-class ConstantPool {
-  public:
-    explicit ConstantPool(SharedData& shared) : shared_(shared) {}
-    // Its address, as code uses it. Room must be there.
-    const void* get(const Counts& counts);
-    unsigned room() const { return kConstants - used_; }
-    void clear();
-
-  private:
-    struct Hash {
-        size_t operator()(const Counts& c) const {
-            return c.loads ^ c.stores << 10 ^ c.branches << 20 ^ c.taken << 28;
-        }
-    };
-    SharedData& shared_;
-    std::unordered_map<Counts, unsigned, Hash> places_;
-    unsigned used_ = 0;
-};
-
 class Emitter : private Xbyak::CodeGenerator {
   public:
-    Emitter(CodeBuffer& buffer, const RuntimeCode& runtime, ConstantPool& constants,
-            BlockCache& blocks);
+    Emitter(CodeBuffer& buffer, const RuntimeCode& runtime, BlockCache& blocks);
 
-    // Enough of what a block of kMaxBlockInstructions takes in code and constants.
+    // Enough for a block of kMaxBlockInstructions.
     bool has_room() const;
     // Forgets all code but the runtime's.
     void clear();
@@ -61,7 +39,10 @@ class Emitter : private Xbyak::CodeGenerator {
     void emit_instruction(const GuestInstruction& in);
     bool emit_native(const GuestInstruction& in);
     void emit_fallback(const GuestInstruction& in);
+    // Calls the interpreter's handler in cold code, then goes on at `done`.
+    void call_handler(const GuestInstruction& in, Label* stopped, Label* done);
     void emit_last(const GuestInstruction& in);
+    void emit_ops(Label& label, const GuestInstruction& in, const interpreter::Op& behind);
     void emit_cold();
     // Code behind the block, for what happens rarely.
     void later(std::function<void()> code) { cold_.push_back(std::move(code)); }
@@ -143,7 +124,6 @@ class Emitter : private Xbyak::CodeGenerator {
     bool emit_memory(const GuestInstruction& in);
     bool emit_load(const GuestInstruction& in);
     bool emit_store(const GuestInstruction& in);
-    bool emit_float_move(const GuestInstruction& in);
     struct Access {
         unsigned size_log2;
         bool indexed, update;
@@ -156,9 +136,33 @@ class Emitter : private Xbyak::CodeGenerator {
     // Gives rcx + rax as the host address of the `size` bytes at eax, or goes to `slow`.
     void translate(unsigned size, size_t tag_offset, Label* slow);
 
+    // ---- emit_float.cpp ----
+    struct FloatOperation;
+    bool emit_float(const GuestInstruction& in);
+    bool emit_float_arithmetic(const GuestInstruction& in);
+    bool emit_float_move(const GuestInstruction& in);
+    bool emit_float_compare(const GuestInstruction& in);
+    bool emit_float_load(const GuestInstruction& in);
+    bool emit_float_store(const GuestInstruction& in);
+    void widen_single();
+    void narrow_double(Label* slow);
+    void check_exponent(unsigned lowest, unsigned highest, Label* slow);
+    void compute(const FloatOperation& operation, unsigned d, unsigned a, unsigned b, unsigned c);
+    void round_to_single(const FloatOperation& operation, const GuestInstruction& in, Label* slow);
+    Xbyak::Address float_memory(unsigned n) { return qword[kState + fpr_offset(n)]; }
+    static bool is_float_pinned(unsigned n) { return float_host(n) >= 0; }
+    Xbyak::Xmm use_float(unsigned n, const Xbyak::Xmm& scratch);
+    void put_float(unsigned n, const Xbyak::Xmm& value);
+    const RuntimeCode::Calls& calls() const {
+        return runtime_.calls[guest_->mode.floating_point ? 1 : 0];
+    }
+    const SharedData& shared() const {
+        return *reinterpret_cast<const SharedData*>(buffer_.beside_code(buffer_.data()));
+    }
+    Xbyak::Address datum(const void* shared_datum) { return ptr[rip + shared_datum]; }
+
     CodeBuffer& buffer_;
     const RuntimeCode& runtime_;
-    ConstantPool& constants_;
     BlockCache& blocks_;
 
     // Of the block being emitted.

@@ -45,6 +45,12 @@ constexpr int pinned_host(unsigned guest) {
     return -1;
 }
 
+// Where MSR[FP] is 1, f0 to f12 are in xmm2 to xmm14; xmm0 and xmm1 are scratch.
+constexpr unsigned kPinnedFloats = 13;
+constexpr int float_host(unsigned guest) {
+    return guest < kPinnedFloats ? static_cast<int>(guest) + 2 : -1;
+}
+
 // Displacements from kState.
 constexpr int state_offset(size_t offset) {
     return static_cast<int>(offset) - kStateBias;

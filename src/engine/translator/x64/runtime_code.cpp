@@ -28,14 +28,21 @@ class Generator : public Xbyak::CodeGenerator {
         using Enter = uint32_t (*)(const uint8_t*);
         code.enter =
             reinterpret_cast<Enter>(reinterpret_cast<uintptr_t>(buffer_.executable(enter)));
-        code.leave = emit_leave();
-        code.dispatch = emit_dispatch(code.leave);
-        for (unsigned n = 0; n < 4; ++n) {
-            code.load[n] = emit_load(callbacks_.load[n]);
-            code.store[n] = emit_store(callbacks_.store[n]);
+        for (unsigned floats = 0; floats < 2; ++floats) {
+            floats_ = floats != 0;
+            RuntimeCode::Calls& calls = code.calls[floats];
+            calls.leave = emit_leave();
+            code.dispatch[floats] = emit_dispatch(calls.leave);
+            for (unsigned n = 0; n < 4; ++n) {
+                calls.load[n] = emit_load(callbacks_.load[n]);
+                calls.store[n] = emit_store(callbacks_.store[n]);
+            }
+            calls.execute = emit_execute();
         }
-        code.execute = emit_execute();
-        code.execute_last = emit_execute_last(code.leave, code.dispatch);
+        for (unsigned floats = 0; floats < 2; ++floats) {
+            floats_ = floats != 0;
+            code.calls[floats].execute_last = emit_execute_last(code);
+        }
         align(64);
         code.end = getCurr();
         return code;
@@ -52,8 +59,23 @@ class Generator : public Xbyak::CodeGenerator {
             mov(qword[kState + gpr_offset(pin.guest)], Xbyak::Reg64(pin.host));
         mov(qword[kState + kBudgetOffset], kBudget);
         movdqa(counts(), kCounts);
+        if (floats_) save_floats();
+    }
+    void save_floats() {
+        for (unsigned n = 0; n < kPinnedFloats; ++n)
+            movq(qword[kState + fpr_offset(n)], Xbyak::Xmm(float_host(n)));
+        stmxcsr(ptr[rip + static_cast<const void*>(&shared()->float_status.mxcsr)]);
+    }
+    void load_floats() {
+        for (unsigned n = 0; n < kPinnedFloats; ++n)
+            movq(Xbyak::Xmm(float_host(n)), qword[kState + fpr_offset(n)]);
+        ldmxcsr(ptr[rip + static_cast<const void*>(&shared()->float_status.mxcsr)]);
     }
     void load_guest() {
+        load_general();
+        if (floats_) load_floats();
+    }
+    void load_general() {
         for (const Pinned& pin : kPinned)
             mov(Xbyak::Reg64(pin.host), qword[kState + gpr_offset(pin.guest)]);
         mov(kBudget, qword[kState + kBudgetOffset]);
@@ -72,7 +94,12 @@ class Generator : public Xbyak::CodeGenerator {
             push(saved);
         mov(rax, rdi);
         mov(kState, reinterpret_cast<uintptr_t>(&state_) + kStateBias);
-        load_guest();
+        load_general();
+        Xbyak::Label without;
+        test(dword[kState + kMsrOffset], core::msr::kFP);
+        jz(without);
+        load_floats();
+        L(without);
         jmp(rax);
         return start;
     }
@@ -136,34 +163,40 @@ class Generator : public Xbyak::CodeGenerator {
         ret();
         return start;
     }
-    const uint8_t* emit_execute_last(const uint8_t* leave_code, const uint8_t* dispatch) {
+    const uint8_t* emit_execute_last(const RuntimeCode& code) {
         align(16);
         const uint8_t* start = getCurr();
-        Xbyak::Label stopped, look;
+        // The instruction may have changed MSR[FP].
+        Xbyak::Label floats, leave_now;
         save_guest();
         mov(rsi, rax);
         sub(rsp, 8);
         call_function(callbacks_.execute_last);
         add(rsp, 8);
         mov(edx, eax);
-        load_guest();
-        cmp(edx, static_cast<uint32_t>(kStopped));
-        je(stopped);
-        ja(look);
+        load_general();
+        test(edx, edx);
+        jnz(leave_now);
         mov(eax, dword[kState + kPcOffset]);
-        jmp(dispatch);
-        L(stopped);
+        test(dword[kState + kMsrOffset], core::msr::kFP);
+        jnz(floats);
+        jmp(code.dispatch[0]);
+        L(floats);
+        load_floats();
+        jmp(code.dispatch[1]);
+        L(leave_now);
         mov(eax, static_cast<uint32_t>(Exit::Fault));
-        jmp(leave_code);
-        L(look);
-        mov(eax, static_cast<uint32_t>(Exit::Return));
-        jmp(leave_code);
+        mov(ecx, static_cast<uint32_t>(Exit::Return));
+        cmp(edx, static_cast<uint32_t>(kStopped));
+        cmovne(eax, ecx);
+        jmp(code.calls[0].leave);
         return start;
     }
 
     CodeBuffer& buffer_;
     core::CpuState& state_;
     const Callbacks& callbacks_;
+    bool floats_ = false;  // for blocks with floating-point registers in host registers
 };
 
 }  // namespace

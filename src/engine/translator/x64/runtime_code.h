@@ -52,13 +52,16 @@ struct Callbacks {
 struct RuntimeCode {
     // uint32_t enter(const uint8_t* code), in the view to execute.
     uint32_t (*enter)(const uint8_t* code);
-    const uint8_t* leave;         // eax: the exit. Does not return
-    const uint8_t* dispatch;      // jumps to the code for eax, a pc, or leaves
-    const uint8_t* load[4];       // eax: address; gives rax and edx, the status
-    const uint8_t* store[4];      // eax: address, rdx: value; gives edx, the status
-    const uint8_t* execute;       // rax: const Op*; gives edx, the status
-    const uint8_t* execute_last;  // rax: const Op*. Jumped to; the end of a block
-    const uint8_t* end;           // first byte behind
+    const uint8_t* dispatch[2];  // jumps to the code for eax, a pc, or leaves
+    // By whether the block that uses it has floating-point registers in host registers.
+    struct Calls {
+        const uint8_t* leave;         // eax: the exit. Does not return
+        const uint8_t* load[4];       // eax: address; gives rax and edx, the status
+        const uint8_t* store[4];      // eax: address, rdx: value; gives edx, the status
+        const uint8_t* execute;       // rax: const Op*; gives edx, the status
+        const uint8_t* execute_last;  // rax: const Op*. Jumped to; the end of a block
+    } calls[2];
+    const uint8_t* end;  // first byte behind
 };
 
 // Emits it at the start of the buffer's code.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace perfvisor::engine::translator::x64 {
@@ -15,18 +16,48 @@ struct Jump {
     const uint8_t* code = nullptr;
 };
 
-constexpr unsigned kJumps = 4096;  // direct mapped by the low bits of the word address
-constexpr unsigned kConstants = 8192;
+constexpr unsigned kJumps = 16384;  // direct mapped by the low bits of the word address
+
+// What blocks add to the counts, up to these values at a time.
+struct Steps {
+    static constexpr unsigned kLoads = 32, kStores = 32, kBranches = 8, kTaken = 2;
+    using Step = std::array<uint32_t, 4>;
+    std::array<Step, size_t{kLoads} * kStores * kBranches * kTaken> steps;
+
+    Steps() {
+        size_t n = 0;
+        for (uint32_t loads = 0; loads < kLoads; ++loads)
+            for (uint32_t stores = 0; stores < kStores; ++stores)
+                for (uint32_t branches = 0; branches < kBranches; ++branches)
+                    for (uint32_t taken = 0; taken < kTaken; ++taken)
+                        steps[n++] = {loads, stores, branches, taken};
+    }
+    const Step& get(uint32_t loads, uint32_t stores, uint32_t branches, uint32_t taken) const {
+        return steps[((loads * kStores + stores) * kBranches + branches) * kTaken + taken];
+    }
+};
 
 struct SharedData {
+    static constexpr uint32_t kMxcsr = 0x1f80, kMxcsrPrecision = 0x20;
+
     // Loads, stores, branches, taken branches that the totals do not have yet. 32 bits are enough
     // for as long as translated code runs at a time (Translator::kLongestRun).
     alignas(16) std::array<uint32_t, 4> counts{};
     // Bits 32 and up of a Jump's key at present: address context of fetches and modes.
     uint64_t jump_key = 0;
+    // The last floating-point instruction whose FR, FI and FPRF are not in the FPSCR yet: its
+    // opcode (0: none), and its operands a, c, b. A comparison after it whose FPCC is not there: 1
+    // less, 2 equal, 3 greater (0: none).
+    struct {
+        uint32_t opcode = 0;
+        uint32_t comparison = 0;
+        std::array<uint64_t, 3> operands{};
+        // MXCSR while C++ runs. Its precision flag: some result was inexact.
+        uint32_t mxcsr = kMxcsr;
+    } float_status;
+
     alignas(64) std::array<Jump, kJumps> jumps{};
-    // What blocks add to `counts`.
-    alignas(16) std::array<std::array<uint32_t, 4>, kConstants> constants{};
+    alignas(16) Steps steps;
 };
 
 inline unsigned jump_index(uint64_t pc) {
