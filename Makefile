@@ -13,6 +13,7 @@ SANITIZE_BUILD ?= build-sanitize
 JOBS ?= $(shell nproc)
 CMAKE_FLAGS ?=
 CTEST_FLAGS ?=
+BENCH_FLAGS ?=
 
 all: packages perfvisor
 
@@ -42,7 +43,7 @@ sanitize: packages
 	@ctest --test-dir $(SANITIZE_BUILD) -j $(JOBS) --output-on-failure -LE guest $(CTEST_FLAGS)
 
 bench: packages perfvisor guest
-	@scripts/bench $(BUILD)
+	@scripts/bench $(BUILD) $(BENCH_FLAGS)
 
 lint: $(BUILD)/build.ninja
 	@scripts/lint $(BUILD) $(JOBS)

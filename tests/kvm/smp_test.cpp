@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Several vCPUs, each in KVM_RUN on its own thread: doorbells, invalidations, changes of memory.
+#include <algorithm>
+#include <atomic>
 #include <thread>
 
 #include "soft_guest.h"
@@ -48,8 +50,8 @@ TEST(Smp, DoorbellWakesAWaitingCpu) {
     guest.write(vector(36), Code{li(6, 1)} + say(6));
     guest.start({kWait, kSelf}, kMsrEE, 1, kSecond);
     SecondCpu second(guest);
-    guest.start({li(3, 1), msgsnd(3), kSelf});  // PIR 1
-    EXPECT_EQ(guest.run(), KVM_EXIT_HLT);
+    guest.start(Code{li(3, 1), msgsnd(3)} + say(3));  // PIR 1
+    EXPECT_EQ(guest.run(), KVM_EXIT_MMIO);
     EXPECT_EQ(second.reason(), KVM_EXIT_MMIO);
     EXPECT_EQ(guest.gpr(6, 1), 1u);
 }
@@ -76,8 +78,8 @@ TEST(Smp, TlbivaxInvalidatesOnARunningCpuBeforeTlbsync) {
     SecondCpu second(guest);
     // vCPU 0 waits for vCPU 1 to have begun. Bit 0x8 of the address means TLB1.
     guest.start(load(3, kFlag + 64) + load(4, 0x30000008) +
-                Code{lwz(5, 0, 3), cmpwi(5, 0), beq(-8), kTlbivaxR4, kTlbsync, kSelf});
-    EXPECT_EQ(guest.run(), KVM_EXIT_HLT);
+                Code{lwz(5, 0, 3), cmpwi(5, 0), beq(-8), kTlbivaxR4, kTlbsync} + say(5));
+    EXPECT_EQ(guest.run(), KVM_EXIT_MMIO);
     EXPECT_EQ(second.reason(), KVM_EXIT_MMIO);
     EXPECT_EQ(guest.regs(1).pc, vector(13) + 8);
 }
@@ -85,12 +87,12 @@ TEST(Smp, TlbivaxInvalidatesOnARunningCpuBeforeTlbsync) {
 TEST(Smp, TwoCpusInvalidatingAtOnceDoNotWaitForEachOtherForever) {
     SoftGuest guest(host_clock(), 2);
     const Code loop =
-        load(4, 0x30000000) + load(5, 2000) + Code{mtspr(9, 5), kTlbivaxR4, bdnz(-4), kSelf};
+        load(4, 0x30000000) + load(5, 2000) + Code{mtspr(9, 5), kTlbivaxR4, bdnz(-4)} + say(5);
     guest.start(loop, 0, 1, kSecond);
     SecondCpu second(guest);
     guest.start(loop);
-    EXPECT_EQ(guest.run(), KVM_EXIT_HLT);
-    EXPECT_EQ(second.reason(), KVM_EXIT_HLT);
+    EXPECT_EQ(guest.run(), KVM_EXIT_MMIO);
+    EXPECT_EQ(second.reason(), KVM_EXIT_MMIO);
 }
 
 TEST(Smp, CodeChangedByAnotherCpuIsExecutedAfterItsIcbi) {
@@ -103,8 +105,8 @@ TEST(Smp, CodeChangedByAnotherCpuIsExecutedAfterItsIcbi) {
                 0, 1, kSecond);
     SecondCpu second(guest);
     guest.start(load(3, kFlag) + Code{lwz(5, 0, 3), cmpwi(5, 0), beq(-8)} + load(3, kFunction) +
-                load(5, li(6, 2)) + Code{stw(5, 0, 3), kDcbstR3, kSync, kIcbiR3, kSync, kSelf});
-    EXPECT_EQ(guest.run(), KVM_EXIT_HLT);
+                load(5, li(6, 2)) + Code{stw(5, 0, 3), kDcbstR3, kSync, kIcbiR3, kSync} + say(5));
+    EXPECT_EQ(guest.run(), KVM_EXIT_MMIO);
     EXPECT_EQ(second.reason(), KVM_EXIT_MMIO);
     EXPECT_EQ(guest.gpr(6, 1), 2u);
 }
@@ -122,6 +124,40 @@ TEST(Smp, MemorySlotsChangeWhileCpusRun) {
     ASSERT_TRUE(set_user_memory_region(guest.vm(), 1, kExtra, nullptr, 0));
     EXPECT_EQ(second.reason(), KVM_EXIT_MMIO);
     EXPECT_EQ(guest.vcpu(1).run()->mmio.phys_addr, kExtra);
+}
+
+TEST(Smp, GuestThatCanGoNoFurtherIsToldOnceByTheLastCpu) {
+    SoftGuest guest(host_clock(), 2);
+    guest.start({kNop, kSelf}, 0, 1, kSecond);
+    guest.start({kNop, kNop, kSelf});
+    // Whichever comes last leaves with KVM_EXIT_HLT; then both are kicked.
+    std::atomic<int> reasons[2] = {0, 0};
+    const auto run = [&](unsigned id) {
+        reasons[id] = guest.run(id);
+        for (const unsigned other : {0u, 1u})
+            guest.vcpu(other).kick();
+    };
+    std::thread first(run, 0);
+    std::thread second(run, 1);
+    first.join();
+    second.join();
+    EXPECT_EQ(std::min<int>(reasons[0], reasons[1]), -EINTR);
+    EXPECT_EQ(std::max<int>(reasons[0], reasons[1]), KVM_EXIT_HLT);
+}
+
+TEST(Smp, StoppedCpuGoesOnWhenAnotherChangesItsCode) {
+    SoftGuest guest(host_clock(), 2);
+    // CPU 0 has been run when CPU 1 starts, as it is where a spin table releases secondaries.
+    guest.start(say(3) + load(3, kFlag) + Code{lwz(5, 0, 3), cmpwi(5, 0), beq(-8)} +
+                load(3, kSecond + 16) + load(5, kNop) +
+                Code{stw(5, 0, 3), kDcbstR3, kSync, kIcbiR3, kSync, kNop, b(-4)});
+    ASSERT_EQ(guest.run(), KVM_EXIT_MMIO);
+    guest.start(load(4, kFlag) + Code{li(5, 1), stw(5, 0, 4), kSelf} + say(5), 0, 1, kSecond);
+    SecondCpu second(guest);
+    std::thread first([&] { guest.run(0); });
+    EXPECT_EQ(second.reason(), KVM_EXIT_MMIO);
+    guest.vcpu(0).kick();
+    first.join();
 }
 
 TEST(Smp, RequestOfAnotherThreadWaitsForKvmRunToReturn) {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Guest time: exact conversion, timers under both clocks, idle time, deadlines, the watchdog.
+#include <atomic>
+#include <thread>
+
 #include "kvm/soft/guest_time.h"
 #include "kvm/soft/slice.h"
 #include "soft_guest.h"
@@ -151,6 +154,38 @@ TEST(TimeBase, FrozenItStandsStill) {
     ASSERT_TRUE(freeze_time_base(guest.vcpu(), false));
     ASSERT_EQ(guest.run(), KVM_EXIT_HLT);
     EXPECT_EQ(guest.gpr(6) - guest.gpr(5), 3u);
+}
+
+// However often KVM_RUN is left in between, the same guest time finds the same guest: here one that
+// waits, works and takes decrementer interrupts with auto-reload.
+TEST(VirtualClock, LeavingKvmRunChangesNothingForTheGuest) {
+    constexpr unsigned kDecar = 54;
+    constexpr uint32_t kAutoReload = 0x00400000;
+    std::vector<kvm_regs> ends;
+    for (const bool kicked : {false, true}) {
+        SoftGuest guest;
+        guest.write(vector(10), load(10, 0x08000000) +
+                                    Code{mtspr(kTsr, 10), addi(7, 7, 1), mfspr(8, kTbl), kRfi});
+        guest.start(load(3, 1017) + Code{mtspr(kDecar, 3), mtspr(kDec, 3)} +
+                        load(4, kDie | kAutoReload) +
+                        Code{mtspr(kTcr, 4), li(9, 300), mtspr(9, 9), addi(6, 6, 1), bdnz(-4),
+                             kWait, b(-20)},
+                    kMsrEE);
+        ASSERT_TRUE(set_deadline(guest.vcpu(), 20'000'000));
+        std::atomic<bool> stop{!kicked};
+        std::thread kicker([&] {
+            while (!stop)
+                guest.vcpu().kick();
+        });
+        // The deadline is the only way out that is not a kick.
+        while (guest.run() == -EINTR && *guest_time(guest.vm()) < 20'000'000)
+            guest.vcpu().run()->immediate_exit = 0;
+        stop = true;
+        kicker.join();
+        ends.push_back(guest.regs());
+        EXPECT_GT(guest.gpr(7), 7'000u);
+    }
+    EXPECT_EQ(std::memcmp(&ends[0], &ends[1], sizeof ends[0]), 0);
 }
 
 // WRC = 10 and a watchdog period of 2^10 ticks (WP || WPEXT counts from the top).

@@ -42,6 +42,11 @@ void Mailbox::send_code_change(uint64_t physical, uint64_t length) {
     if (core_ != nullptr) core_->state.attention.fetch_or(core::kKick);
 }
 
+void Mailbox::send_memory_change() {
+    const std::lock_guard lock(mutex_);
+    memory_changed_ = true;
+}
+
 void Mailbox::send_doorbell(uint64_t message) {
     const std::lock_guard lock(mutex_);
     if (core_ == nullptr) return;
@@ -71,13 +76,19 @@ void Mailbox::receive_tlbivax() {
 void Mailbox::receive_forget_page() {
     for (const uint64_t physical : forget_.values)
         core_->mmu().forget_physical_page(physical);
-    if (forget_.all) core_->mmu().forget_all();
+    if (forget_.all)
+        for (core::FastTlbEntry& entry : core_->state.fast_tlb)
+            entry.write_tag = core::FastTlbEntry::kNoTag;
     forget_.values.clear();
     forget_.all = false;
     forget_.answered.store(forget_.sent);
 }
 
 void Mailbox::receive_code_changes() {
+    if (std::exchange(memory_changed_, false)) {
+        core_->mmu().forget_all();
+        all_code_ = true;
+    }
     if (all_code_)
         engine_->flush();
     else

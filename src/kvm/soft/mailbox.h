@@ -31,6 +31,8 @@ class Mailbox {
     // These need no answer.
     void send_code_change(uint64_t physical, uint64_t length);
     void send_doorbell(uint64_t message);
+    // The memory slots changed while no core executed.
+    void send_memory_change();
 
     // ---- owner ----
     // While it lives senders wait for answers; it begins with receiving everything.
@@ -87,6 +89,7 @@ class Mailbox {
     Queue forget_;
     std::vector<std::pair<uint64_t, uint64_t>> code_;  // physical address, length
     bool all_code_ = false;
+    bool memory_changed_ = false;
     std::atomic<bool> executing_{false};
     bool receiving_ = false;  // the owner's
 };

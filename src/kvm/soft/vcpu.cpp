@@ -36,6 +36,7 @@ SoftVcpu::SoftVcpu(SoftVm& vm, unsigned id)
 
 SoftVcpu::~SoftVcpu() {
     if (mailbox_) mailbox_->close();
+    if (started_) vm_.cpu_gone();
     vm_.remove_vcpu(*this);
 }
 
@@ -60,11 +61,6 @@ void SoftVcpu::set_perfmon(bool available) {
     if ((epoch & 1) != (available ? 1u : 0u)) perfmon_epoch_.store(epoch + 1);
     requests_ = true;
     hurry();
-}
-
-void SoftVcpu::memory_changed() {
-    core_.mmu().forget_all();
-    engine_->flush();
 }
 
 int SoftVcpu::interrupt(uint32_t irq) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "core/core.h"
 #include "engine/engine.h"
@@ -39,8 +40,6 @@ class SoftVcpu final : public Vcpu {
     void set_perfmon(bool available);
     // Come out of the engine soon.
     void hurry();
-    // The memory slots changed; the VM's gate is closed.
-    void memory_changed();
     const std::shared_ptr<Mailbox>& mailbox() const { return mailbox_; }
     // Cycles executed, as of the last return from the engine.
     uint64_t published_cycles() const { return cycles_.load(std::memory_order_relaxed); }
@@ -81,13 +80,14 @@ class SoftVcpu final : public Vcpu {
     uint64_t source_tick(uint64_t time_base);
     uint64_t next_wake_up();
     Step wait_for_event();
+    bool sleep(uint64_t nanoseconds);
+    Step stop_or_rest(uint32_t could_wake);
     bool at_branch_to_self();
     bool timers_could_interrupt();
     uint32_t inputs_enabled();
     Step exit_for(uint32_t reason, int result = 0);
     Step exit_interrupted();
     Step exit_mmio();
-    Step exit_halted(uint32_t could_wake);
     Step exit_debug(const GuestDebugger::Event& event);
     Step exit_reset();
 
@@ -107,7 +107,9 @@ class SoftVcpu final : public Vcpu {
     bool epr_unfinished_ = false;
     bool watchdog_enabled_ = false;
     unsigned reset_reported_ = 0;
-    uint64_t fruitless_ = 0;  // budget used since an instruction was last completed
+    bool started_ = false;              // KVM_RUN has been called
+    std::optional<uint64_t> stuck_at_;  // pc at which nothing of its own can change its course
+    uint64_t fruitless_ = 0;            // budget used since an instruction was last completed
 
     // What other threads ask for; `requests_` says that there is something new.
     std::atomic<bool> requests_{false};

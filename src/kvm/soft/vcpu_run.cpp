@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "kvm/soft/vcpu.h"
 #include "kvm/soft/vm.h"
@@ -21,12 +22,16 @@ constexpr uint32_t kBranchToSelf = 0x48000000;
 // So many units of budget used without one completed instruction are a storm of faults.
 constexpr uint64_t kStorm = 64;
 
+// How long a CPU that can go no further rests before it looks again.
+constexpr uint64_t kRestNanoseconds = 100'000'000;
+
 constexpr uint32_t kAnyInput =
     KVM_SOFT_HLT_EXTERNAL | KVM_SOFT_HLT_CRITICAL | KVM_SOFT_HLT_MACHINE_CHECK;
 
 }  // namespace
 
 int SoftVcpu::run_guest() {
+    if (!std::exchange(started_, true)) vm_.cpu_active();
     Step step = finish_last_exit();
     while (!step.leave) {
         step = look_at_events();
@@ -87,6 +92,8 @@ SoftVcpu::Step SoftVcpu::look_at_events() {
         return exit_for(KVM_EXIT_EPR);
     }
     if (core_.halted() && core_.interrupt_pending_unmasked()) core_.set_halted(false);
+    const auto stuck_at = std::exchange(stuck_at_, std::nullopt);
+    if (stuck_at == core_.state.pc) return stop_or_rest(inputs_enabled());
     return kGoOn;
 }
 
@@ -128,8 +135,7 @@ SoftVcpu::Step SoftVcpu::execute() {
     if (start != 0) pacer_.measured(done, host_nanoseconds() - start);
     fruitless_ = done == 0 ? fruitless_ + budget : 0;
     const bool storm = fruitless_ >= kStorm;
-    if ((storm || at_branch_to_self()) && !timers_could_interrupt())
-        return exit_halted(inputs_enabled());
+    if ((storm || at_branch_to_self()) && !timers_could_interrupt()) stuck_at_ = core_.state.pc;
     // Executed cycles alone would let the virtual clock stand still, and with it the timer that
     // will end the storm.
     if (storm) vm_.time().skip_cycles(budget);
@@ -164,7 +170,7 @@ uint64_t SoftVcpu::slice_length() {
             deadline == kNever ? kNever : vm_.time().cycles_until(deadline, cycles);
         return std::clamp<uint64_t>(left, 1, SlicePacer::kVirtualSlice);
     }
-    uint64_t time = vm_.time().nanoseconds_of(core_.ticks_to_deadline());
+    uint64_t time = vm_.time().nanoseconds_of(core_.timers().ticks_to_next_event());
     if (deadline != kNever) time = std::min(time, vm_.time().nanoseconds_until(deadline, cycles));
     return pacer_.instructions(time);
 }
@@ -202,19 +208,34 @@ SoftVcpu::Step SoftVcpu::wait_for_event() {
     GuestTime& time = vm_.time();
     const uint64_t cycles = core_.state.totals.cycles();
     const uint64_t event = std::min(next_wake_up(), deadline_.load());
-    if (event == kNever && halt_exit_) return exit_halted(kAnyInput);
+    if (event == kNever && halt_exit_) return stop_or_rest(kAnyInput);
     if (event != kNever && time.skips_idle_time()) {
         time.skip_to(event, cycles);
         return kGoOn;
     }
-    const uint64_t sleep = event == kNever ? kNever : time.nanoseconds_until(event, cycles);
-    const bool undisturbed = sleeper_.sleep(
-        sleep, [&] { return core_.state.attention.load() == 0 && !leave_requested(); });
-    // As with the kernel's KVM, a signal ends KVM_RUN.
-    return undisturbed ? kGoOn : exit_interrupted();
+    const uint64_t length = event == kNever ? kNever : time.nanoseconds_until(event, cycles);
+    return sleep(length) ? kGoOn : exit_interrupted();
+}
+
+// False if a signal ended it, which ends KVM_RUN as it does with the kernel's KVM.
+bool SoftVcpu::sleep(uint64_t nanoseconds) {
+    return sleeper_.sleep(
+        nanoseconds, [this] { return core_.state.attention.load() == 0 && !leave_requested(); });
 }
 
 // ---- a CPU that can go no further ----
+
+// The VMM is told when no CPU of the VM is left that could set this one going again, by a doorbell
+// or by changing its code. Until then this one only looks now and then.
+SoftVcpu::Step SoftVcpu::stop_or_rest(uint32_t could_wake) {
+    if (!vm_.cpu_rests()) {
+        run_.hw.hardware_exit_reason = could_wake;
+        return exit_for(KVM_EXIT_HLT);
+    }
+    const bool undisturbed = sleep(kRestNanoseconds);
+    vm_.cpu_active();
+    return undisturbed ? kGoOn : exit_interrupted();
+}
 
 bool SoftVcpu::at_branch_to_self() {
     if ((core_.state.msr & core::msr::kEE) != 0) return false;
@@ -255,11 +276,6 @@ SoftVcpu::Step SoftVcpu::exit_mmio() {
     std::memcpy(run_.mmio.data, access.data, sizeof run_.mmio.data);
     mmio_unfinished_ = true;
     return exit_for(KVM_EXIT_MMIO);
-}
-
-SoftVcpu::Step SoftVcpu::exit_halted(uint32_t could_wake) {
-    run_.hw.hardware_exit_reason = could_wake;
-    return exit_for(KVM_EXIT_HLT);
 }
 
 SoftVcpu::Step SoftVcpu::exit_debug(const GuestDebugger::Event& event) {

@@ -133,7 +133,7 @@ int SoftVm::set_memory_region(const kvm_userspace_memory_region& region) {
     const ExecutionGate::Pause pause(gate_,
                                      [&] { for_each_vcpu([](SoftVcpu& vcpu) { vcpu.hurry(); }); });
     memory_.set_slot(std::move(slot));
-    for_each_vcpu([](SoftVcpu& vcpu) { vcpu.memory_changed(); });
+    for_each_vcpu([](SoftVcpu& vcpu) { vcpu.mailbox()->send_memory_change(); });
     return 0;
 }
 
@@ -194,6 +194,23 @@ void SoftVm::remove_vcpu(SoftVcpu& vcpu) {
     const std::lock_guard lock(vcpus_mutex_);
     std::erase(vcpus_, &vcpu);
     has_others_ = vcpus_.size() > 1;
+}
+
+void SoftVm::cpu_active() {
+    const std::lock_guard lock(vcpus_mutex_);
+    ++active_cpus_;
+}
+
+bool SoftVm::cpu_rests() {
+    const std::lock_guard lock(vcpus_mutex_);
+    if (active_cpus_ <= 1) return false;
+    --active_cpus_;
+    return true;
+}
+
+void SoftVm::cpu_gone() {
+    const std::lock_guard lock(vcpus_mutex_);
+    --active_cpus_;
 }
 
 uint64_t SoftVm::nanoseconds() const {

@@ -47,6 +47,11 @@ class SoftVm final : public Vm, public core::Interconnect {
     GuestTime& time() { return *time_; }
     ExecutionGate& gate() { return gate_; }
     void remove_vcpu(SoftVcpu& vcpu);
+    // A started CPU is active, rests because it can go no further, or is gone. Resting is refused
+    // (false) to the last active one.
+    void cpu_active();
+    bool cpu_rests();
+    void cpu_gone();
 
     // ---- what cores tell each other; called on the sender's vCPU thread ----
     void broadcast_tlbivax(core::Core& from, uint64_t ea) override;
@@ -89,6 +94,7 @@ class SoftVm final : public Vm, public core::Interconnect {
     std::string perfmon_failure_;
     mutable std::mutex vcpus_mutex_;
     std::vector<SoftVcpu*> vcpus_;
+    unsigned active_cpus_ = 0;
     std::atomic<bool> has_others_{false};  // more than one vCPU
 };
 

@@ -48,15 +48,16 @@ struct kvm_soft_freeze {
 #define KVM_SOFT_FREEZE_TIMEBASE KVM_PPC_IOW(0xf5, struct kvm_soft_freeze)
 
 /*
- * KVM_EXIT_HLT: nothing that this vCPU, its timers and its performance monitor do can make it go
- * on. kvm_run.hw.hardware_exit_reason says which inputs still could. KVM_RUN may be called again
- * at any time, and goes on if one of them has come.
+ * KVM_EXIT_HLT: the guest can go no further. This vCPU is the last one of those that were ever run
+ * to come to a point where nothing that it, its timers and its performance monitor do can make it
+ * go on; the others rest in KVM_RUN. kvm_run.hw.hardware_exit_reason says which inputs could still
+ * change this vCPU's course. KVM_RUN may be called again at any time, and goes on if one has come.
  *
- *  - It spins on a branch to itself, or takes one fault after the other without completing an
- *    instruction, with MSR[EE] = 0 (how Linux ends after "System halted"): always reported.
- *  - It waits (wait, nap, doze) and no timer is set: reported while KVM_CAP_SOFT_HLT_EXIT is
- *    enabled (KVM_ENABLE_CAP with args[0] = 1; 0 switches it off; any thread); otherwise KVM_RUN
- *    blocks, as Linux's does.
+ * Such points are:
+ *  - a branch to itself, or one fault after the other without a completed instruction, with
+ *    MSR[EE] = 0 (how Linux ends after "System halted"): always;
+ *  - wait, nap or doze with no timer set: while KVM_CAP_SOFT_HLT_EXIT is enabled (KVM_ENABLE_CAP
+ *    with args[0] = 1; 0 switches it off; any thread). Otherwise KVM_RUN blocks, as Linux's does.
  */
 #define KVM_CAP_SOFT_HLT_EXIT 0x736f6675
 #define KVM_SOFT_HLT_EXTERNAL (1u << 0)      /* external input or doorbell */

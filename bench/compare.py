@@ -1,0 +1,468 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""make bench: the same kernel, initrd and commands under QEMU and under perfvisor, in turn.
+
+Prints medians and ratios; --json FILE writes every single measurement too.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import bare_metal
+import peers
+import workloads
+
+
+def say(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def median(values):
+    return statistics.median(values) if values else None
+
+
+def geometric_mean(values):
+    return statistics.geometric_mean(values) if values else None
+
+
+def shown(value, pattern):
+    return "–" if value is None else format(value, pattern)
+
+
+def table(header, rows):
+    """Markdown, readable as text: the first column to the left, the others to the right."""
+    widths = [max(len(str(row[i])) for row in [header, *rows]) for i in range(len(header))]
+
+    def line(row):
+        cells = [str(cell).ljust(width) if i == 0 else str(cell).rjust(width)
+                 for i, (cell, width) in enumerate(zip(row, widths))]
+        return "| " + " | ".join(cells) + " |"
+
+    rule = ["-" * width if i == 0 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    return "\n".join([line(header), line(rule), *(line(row) for row in rows)])
+
+
+# --- Measuring -----------------------------------------------------------------------------------
+
+
+class Native:
+    """The same programs on the host."""
+
+    name = "native"
+
+    def __init__(self, kernels, busybox, directory):
+        self._names = {"kernels": kernels, "busybox": busybox, "links": directory,
+                       "data": os.path.join(directory, "data")}
+        with open(self._names["data"], "wb") as data:
+            subprocess.run([kernels, "data", str(workloads.DATA_BYTES)], stdout=data, check=True)
+        if busybox:
+            os.symlink(busybox, os.path.join(directory, "ls"))
+
+    def run(self, workload):
+        """A Timing, or None where this host has no such program."""
+        if workload.native is None:
+            return None
+        needed = [name for name in ("kernels", "busybox") if f"{{{name}}}" in workload.native]
+        needed += ["busybox"] if "{links}" in workload.native else []
+        if not all(self._names[name] for name in needed):
+            return None
+        command = workload.native
+        for name, value in self._names.items():
+            command = command.replace(f"{{{name}}}", value or "")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        started = time.monotonic()
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        wall = time.monotonic() - started
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+        return peers.Timing(wall / workload.repeats, cpu / workload.repeats, done.stdout.strip(),
+                            done.returncode)
+
+
+def measure(contestants, chosen, rounds, where):
+    """{peer: {workload: [Timing]}}, with the peers in turn in each round, and what went wrong."""
+    script = workloads.guest_script(chosen)
+    results, failures, memory = {}, [], {}
+    for number in range(max(rounds.values(), default=0)):
+        for peer in contestants:
+            if number >= rounds[peer.name]:
+                continue
+            say(f"round {number + 1}: {peer.name}")
+            timings = results.setdefault(peer.name, {})
+            if isinstance(peer, Native):
+                for workload in chosen:
+                    timing = peer.run(workload)
+                    if timing:
+                        timings.setdefault(workload.name, []).append(timing)
+                continue
+            boot = peers.run_boot(peer, where.kernel, where.initrd, script, where.directory)
+            for name, timing in boot.timings.items():
+                timings.setdefault(name, []).append(timing)
+            if boot.failure:
+                failures.append(f"{peer.name}, round {number + 1}: {boot.failure}")
+            if boot.resident_mib is not None:
+                memory.setdefault(peer.name, []).append((boot.resident_mib, boot.beyond_ram_mib))
+    return results, failures, memory
+
+
+def check_outputs(results, chosen):
+    """Sentences about commands that failed, and about peers that do not agree on what came out."""
+    found = []
+    for workload in chosen:
+        reference = None
+        for peer, timings in results.items():
+            for timing in timings.get(workload.name, []):
+                if timing.status != 0:
+                    found.append(f"{peer}: {workload.name} ended with status {timing.status}: "
+                                 f"{timing.output.strip()[-200:]}")
+                    continue
+                if peer == Native.name and workload.checked_by == "nothing":
+                    continue
+                if reference is None:
+                    reference = (peer, timing.output.strip())
+                elif timing.output.strip() != reference[1]:
+                    found.append(f"{workload.name}: {peer} prints \"{timing.output.strip()[:80]}\""
+                                 f", {reference[0]} \"{reference[1][:80]}\"")
+    return sorted(set(found))
+
+
+def measure_counting(peer, passes, where):
+    """{"kernel|way": [Timing, one a pass]} of one boot, its notes, and what went wrong."""
+    say(f"counting under {peer.name}")
+    counting = peers.Perfvisor(where.program, peer.engine, ["--reserve-perfmon"])
+    factor = workloads.TRANSLATOR_FACTOR if peer.engine == "translator" else 1
+    script = workloads.counting_script(passes, factor)
+    boot = peers.run_boot(counting, where.kernel, where.initrd, script, where.directory)
+    results, notes = {}, {}
+    for label, timing in boot.timings.items():
+        name, bar, _ = label.rpartition("|")
+        if bar:
+            results.setdefault(name, []).append(timing)
+    for label, note in boot.notes.items():
+        found = re.search(r"SAMPLE events:\s*(\d+)", note)
+        if found:
+            notes.setdefault(label.rpartition("|")[0], []).append(int(found.group(1)))
+    return results, notes, [f"counting: {boot.failure}"] if boot.failure else []
+
+
+def measure_start_up(contestants, tries, where):
+    image = os.path.join(where.directory, "start-up.elf")
+    bare_metal.write_image(image)
+    results, failures = {}, []
+    for _ in range(tries):
+        for peer in contestants:
+            try:
+                results.setdefault(peer.name, []).append(bare_metal.start_up(peer, image))
+            except RuntimeError as error:
+                failures.append(f"{peer.name}, start-up: {error}")
+    return results, sorted(set(failures))
+
+
+def micro_benchmarks(program, quick):
+    """Google Benchmark's results as JSON; None where the program was not built."""
+    if not os.path.exists(program):
+        return None
+    say(os.path.basename(program))
+    # The warm-up is part of the first measurement; three of them show the noise.
+    done = subprocess.run([program, "--benchmark_format=json", "--benchmark_repetitions=3",
+                           f"--benchmark_min_time={0.05 if quick else 0.2}"],
+                          capture_output=True, text=True, check=False)
+    return json.loads(done.stdout)["benchmarks"] if done.returncode == 0 else None
+
+
+# --- Showing -------------------------------------------------------------------------------------
+
+
+def medians(results, clock):
+    return {peer: {name: median([getattr(timing, clock) for timing in timings])
+                   for name, timings in by_name.items()} for peer, by_name in results.items()}
+
+
+def paired_ratio(a, b, clock):
+    """Median over the rounds of a/b: what disturbs a round disturbs both of its runs."""
+    pairs = [(getattr(x, clock), getattr(y, clock)) for x, y in zip(a, b)]
+    return median([x / y for x, y in pairs if y > 0])
+
+
+def show_comparison(results, chosen, tested):
+    """A table for each perfvisor engine; gives the ratios, for --json."""
+    summary = {}
+    wall, cpu = medians(results, "wall"), medians(results, "cpu")
+    qemu, native = results.get("QEMU", {}), results.get(Native.name, {})
+    for peer in tested:
+        own = results.get(peer.name, {})
+        rows, ratios = [], {"wall": {}, "cpu": {}}
+        percents = {}
+        for workload in [workloads.BOOT, *chosen]:
+            name = workload.name
+            ratio = {clock: paired_ratio(qemu.get(name, []), own.get(name, []), clock)
+                     for clock in ("wall", "cpu")}
+            for clock, value in ratio.items():
+                if value is not None:
+                    ratios[clock].setdefault(workload.group, {})[name] = value
+            percent = None
+            if name in native and name in own:
+                # By processor time: a pipe's two ends have a processor each here, one in the guest.
+                percent = 100 * cpu[Native.name][name] / cpu[peer.name][name]
+                percents.setdefault(workload.group, {})[name] = percent
+            rows.append([name, shown(wall.get("QEMU", {}).get(name), ".3f"),
+                         shown(wall.get(peer.name, {}).get(name), ".3f"),
+                         shown(ratio["wall"], ".2f"), shown(ratio["cpu"], ".2f"),
+                         shown(cpu.get(Native.name, {}).get(name), ".4f"),
+                         shown(percent, ".0f")])
+        print(f"\n{peer.name} against QEMU: medians, seconds of wall time; ratios above 1 mean "
+              "faster than QEMU;\nnative and % of native by processor time\n")
+        print(table(["workload", "QEMU", "perfvisor", "ratio", "ratio of CPU time", "native",
+                     "% of native"], rows))
+        print()
+        means = []
+        for group in dict.fromkeys(w.group for w in [workloads.BOOT, *chosen]):
+            means.append([group, *(shown(geometric_mean(list(ratios[c].get(group, {}).values())),
+                                         ".2f") for c in ("wall", "cpu")),
+                          shown(geometric_mean(list(percents.get(group, {}).values())), ".0f")])
+        every = {c: geometric_mean([v for g in ratios[c].values() for v in g.values()])
+                 for c in ("wall", "cpu")}
+        means.append(["all", shown(every["wall"], ".2f"), shown(every["cpu"], ".2f"), "–"])
+        print(table(["geometric mean", "ratio", "ratio of CPU time", "% of native"], means))
+        summary[peer.name] = {"ratios": ratios, "percent_of_native": percents,
+                              "geometric_mean": every}
+    return summary
+
+
+def show_counting(name, results, notes):
+    rows, summary = [], {}
+    for kernel in workloads.COUNTED_KERNELS:
+        base = results.get(f"{kernel}|no counter", [])
+        for way in workloads.COUNTING:
+            own = results.get(f"{kernel}|{way}", [])
+            wall, cpu = paired_ratio(own, base, "wall"), paired_ratio(own, base, "cpu")
+            samples = median(notes.get(f"{kernel}|{way}", []))
+            time_taken = median([timing.wall for timing in own])
+            rows.append([f"{kernel}, {way}", shown(time_taken, ".3f"), shown(wall, ".3f"),
+                         shown(cpu, ".3f"),
+                         shown(samples / time_taken if samples and time_taken else None, ".0f")])
+            summary[f"{kernel}|{way}"] = {"wall": wall, "cpu": cpu, "samples": samples}
+    print(f"\nWhat counting costs, {name}: ratios to the same run without a counter\n")
+    print(table(["run", "seconds", "ratio", "ratio of CPU time", "samples/s"], rows))
+    return summary
+
+
+def show_start_up(results, memory):
+    rows = []
+    for peer, tries in results.items():
+        resident = median([r for r, _ in memory.get(peer, [])])
+        beyond = median([b for _, b in memory.get(peer, [])])
+        rows.append([peer, shown(median([a for a, _ in tries]) * 1000, ".1f"),
+                     shown(median([b for _, b in tries]) * 1000, ".1f"), shown(resident, ".0f"),
+                     shown(beyond, ".1f")])
+    print("\nStart and size: milliseconds from process start to the first guest instruction that "
+          "is seen\nfrom outside, and to the end of a guest that powers off at once; MiB after all "
+          "commands\n")
+    print(table(["", "first instruction", "power-off", "resident", "beyond guest RAM"], rows))
+
+
+def show_micro(title, entries, column, value):
+    if not entries:
+        print(f"\n{title}: not built or failed")
+        return
+    rows = [[entry["run_name"], value(entry)] for entry in entries
+            if entry.get("aggregate_name") == "median"]
+    print(f"\n{title}\n")
+    print(table(["benchmark", column], rows))
+
+
+# --- The command ---------------------------------------------------------------------------------
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", default="build", help="build directory")
+    parser.add_argument("--guest", help="directory with vmlinux, rootfs.cpio.gz and kernels "
+                                        "(default: guest in the build directory)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of QEMU and the fastest "
+                                                              "engine (default 5)")
+    parser.add_argument("--interpreter-rounds", type=int, default=1,
+                        help="rounds of the interpreter beside the translator (default 1)")
+    parser.add_argument("--only", action="append", metavar="NAME",
+                        help="this workload or group only; may be given several times")
+    parser.add_argument("--quick", action="store_true", help="one round, no interpreter beside the "
+                                                             "translator, short micro-benchmarks")
+    parser.add_argument("--json", metavar="FILE", help="write all measurements to FILE")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rounds, arguments.interpreter_rounds = 1, 0
+    if arguments.rounds < 1 or arguments.interpreter_rounds < 0:
+        parser.error("there must be at least one round")
+    return arguments
+
+
+class Place:
+    """Where things are: the program, the guest, and a directory for what is made on the way."""
+
+    def __init__(self, arguments, directory):
+        guest = arguments.guest or os.path.join(arguments.build, "guest")
+        self.build = arguments.build
+        self.directory = directory
+        self.program = os.path.join(arguments.build, "perfvisor")
+        self.kernel = os.path.join(guest, "vmlinux")
+        self.initrd = os.path.join(directory, "initrd")
+        kernels = os.path.join(guest, "kernels")
+        for path, made_by in ((self.program, "make"), (self.kernel, "make guest"),
+                              (os.path.join(guest, "rootfs.cpio.gz"), "make guest"),
+                              (kernels, "make guest")):
+            if not os.path.exists(path):
+                sys.exit(f"bench: there is no {path}; `{made_by}` makes it")
+        with open(os.path.join(guest, "rootfs.cpio.gz"), "rb") as file:
+            rootfs = file.read()
+        with open(kernels, "rb") as file:
+            archive = peers.cpio({"perfvisor-bench/kernels": (0o100755, file.read())},
+                                 ["perfvisor-bench"])
+        with open(self.initrd, "wb") as file:
+            file.write(peers.append_archive(rootfs, archive))
+
+
+def engines(where):
+    """perfvisor's engines that this host has, the fastest first, and what was said about others."""
+    image = os.path.join(where.directory, "probe.elf")
+    bare_metal.write_image(image)
+    usable, refused = [], []
+    for engine in ("translator", "interpreter"):
+        peer = peers.Perfvisor(where.program, engine)
+        try:
+            bare_metal.start_up(peer, image)
+            usable.append(peer)
+        except RuntimeError as error:
+            refused.append(f"{peer.name}: {error}")
+    return usable, refused
+
+
+def find_program(name):
+    for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        path = os.path.join(directory, name)
+        if os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def select(only):
+    chosen = [w for w in workloads.GUEST if not only or w.name in only or w.group in only]
+    if only and not chosen and "counting" not in only:
+        known = ["counting"] + [w.name for w in workloads.GUEST] + list({w.group: 0 for w in workloads.GUEST})
+        sys.exit(f"bench: no such workload; there are: {', '.join(known)}")
+    return chosen
+
+
+def host_description():
+    model = "unknown processor"
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+        for line in file:
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    return f"{model}, {os.cpu_count()} CPUs, Linux {platform.release()}"
+
+
+def to_json(results):
+    return {peer: {name: [vars(timing) for timing in timings]
+                   for name, timings in by_name.items()} for peer, by_name in results.items()}
+
+
+def run(arguments, directory):
+    where = Place(arguments, directory)
+    chosen = select(arguments.only)
+    tested, absent = engines(where)
+    failures = []
+    if not tested:
+        sys.exit("bench: perfvisor runs no guest: " + "; ".join(absent))
+    contestants, rounds = [], {}
+
+    qemu = peers.Qemu()
+    qemu_version = None
+    if find_program("qemu-system-ppc"):
+        qemu_version = qemu.version()
+        contestants.append(qemu)
+        rounds[qemu.name] = arguments.rounds
+    else:
+        absent.append("QEMU: there is no qemu-system-ppc; scripts/install-packages bench")
+    rounds[tested[0].name] = arguments.rounds
+    for peer in tested[1:]:
+        rounds[peer.name] = arguments.interpreter_rounds
+    contestants += [peer for peer in tested if rounds[peer.name] > 0]
+    tested = [peer for peer in tested if rounds[peer.name] > 0]
+
+    start_up, failed = measure_start_up(contestants, 3 if arguments.quick else 11, where)
+    failures += failed
+
+    kernels = os.path.join(arguments.build, "bench", "kernels")
+    busybox = find_program("busybox")
+    if os.path.exists(kernels):
+        native = Native(kernels, busybox, directory)
+        contestants.insert(0, native)
+        rounds[native.name] = arguments.rounds
+    else:
+        absent.append(f"native: there is no {kernels}; `make` makes it")
+    if not busybox:
+        absent.append("native: there is no busybox; scripts/install-packages bench")
+
+    results, failed, memory = measure(contestants, chosen, rounds, where)
+    failures += failed + check_outputs(results, chosen)
+
+    counting, counting_failures = {}, []
+    if not arguments.only or "counting" in arguments.only:
+        passes = 2 if arguments.quick else 5
+        for peer in tested[:1]:
+            own, notes, failed = measure_counting(peer, passes, where)
+            counting[peer.name] = (own, notes)
+            counting_failures += failed
+    failures += counting_failures
+
+    print(f"{host_description()}\nload average before and now: {arguments.load_before:.1f}, "
+          f"{os.getloadavg()[0]:.1f}; {datetime.date.today()}\n"
+          f"{qemu_version or 'no QEMU'}; rounds: {arguments.rounds}")
+    summary = show_comparison(results, chosen, tested)
+    counting_summary = {name: show_counting(name, own, notes)
+                        for name, (own, notes) in counting.items()}
+    show_start_up(start_up, memory)
+    micro = {}
+    if not arguments.only:
+        for name, title, column, value in (
+                ("interpreter_bench", "Bare-metal loops", "million guest instructions/s",
+                 lambda entry: f"{entry['instr/s'] / 1e6:.0f}"),
+                ("perfmon_reservation_bench", "Reserving beside N holders", "µs",
+                 lambda entry: f"{entry['real_time']:.1f}")):
+            micro[name] = micro_benchmarks(os.path.join(arguments.build, name), arguments.quick)
+            show_micro(title, micro[name], column, value)
+    for title, sentences in (("Not there", absent), ("What went wrong", failures)):
+        if sentences:
+            print(f"\n{title}:\n")
+            print("\n".join(f"- {sentence}" for sentence in sentences))
+    if arguments.json:
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump({"host": host_description(), "date": str(datetime.date.today()),
+                       "qemu": qemu_version, "rounds": arguments.rounds, "summary": summary,
+                       "timings": to_json(results), "counting": counting_summary,
+                       "start_up_seconds": start_up, "memory_mib": memory, "micro": micro,
+                       "absent": absent, "failures": failures}, file, indent=1)
+    return 1 if failures else 0
+
+
+def main():
+    arguments = parse_arguments()
+    arguments.load_before = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(prefix="perfvisor-bench-") as directory:
+        return run(arguments, directory)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

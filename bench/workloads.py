@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the benchmarks run in the guest, and the same on the host where the program exists there."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """One line of the table.
+
+    guest       shell command in the guest; its output is the check that peers must agree on
+    native      the same command on the host (None: there is no such program); {kernels} and
+                {busybox} stand for the programs, {data} for the generated text
+    repeats     how often `native` does the guest's work, so that it runs long enough to be timed
+    checked_by  how much of the output native must agree with: "all", "first" word, or "nothing"
+    """
+
+    name: str
+    group: str
+    guest: str
+    native: str | None = None
+    repeats: int = 1
+    checked_by: str = "all"
+
+
+KERNELS = "/perfvisor-bench/kernels"
+DATA_BYTES = 1_500_000
+
+
+def _kernel(name, group, rounds, native_repeats):
+    """Rounds for half a second in QEMU; natively more of them, and no check: another sum comes out."""
+    return Workload(
+        name,
+        group,
+        f"{KERNELS} {name} {rounds}",
+        f"{{kernels}} {name} {rounds * native_repeats}",
+        native_repeats,
+        "nothing",
+    )
+
+
+def _busybox(name, command):
+    return Workload(name, "BusyBox", f"{command} /tmp/data", f"{{busybox}} {command} {{data}}")
+
+
+_AWK = "awk '{ for (i = 1; i <= NF; ++i) ++n[$i] } END { print n[\"counter\"], NR }'"
+
+BOOT = Workload("boot", "boot", "")
+
+# In this order in one boot. The groups come in the order in which the table shows them.
+GUEST = [
+    _kernel("sort", "integer", 30, 4),
+    _kernel("hash", "integer", 250, 10),
+    _kernel("matrix", "integer", 120, 10),
+    _kernel("lexer", "integer", 150, 10),
+    _kernel("list", "integer", 1000, 10),
+    _kernel("search", "integer", 60, 4),
+    _kernel("nbody", "floating point", 150, 100),
+    _kernel("fmatrix", "floating point", 25, 50),
+    _kernel("spectral", "floating point", 150, 50),
+    _kernel("fft", "floating point", 25, 20),
+    _busybox("sha256sum", "sha256sum <"),
+    # The digest behind the pipe is a small part of the work and shows whether it was done right.
+    Workload(
+        "gzip -9", "BusyBox", "gzip -9 -c </tmp/data | sha256sum",
+        "{busybox} gzip -9 -c <{data} | {busybox} sha256sum",
+    ),
+    Workload(
+        "bzip2", "BusyBox", "head -c 400000 /tmp/data | bzip2 -c | sha256sum",
+        "{busybox} head -c 400000 {data} | {busybox} bzip2 -c | {busybox} sha256sum",
+    ),
+    Workload(
+        "awk", "BusyBox", f"head -c 150000 /tmp/data | {_AWK}",
+        f"{{busybox}} head -c 150000 {{data}} | {{busybox}} {_AWK}",
+    ),
+    Workload(
+        "fork+exec 300 ls", "system",
+        "i=0; while [ $i -lt 300 ]; do /bin/ls -d / >/dev/null; i=$((i+1)); done",
+        # A link named ls, as in the guest.
+        "i=0; while [ $i -lt 300 ]; do {links}/ls -d / >/dev/null; i=$((i+1)); done",
+    ),
+    Workload("syscalls", "system", "perf bench syscall basic --loop 200000 >/dev/null 2>&1"),
+    Workload("pipes", "system", "perf bench sched pipe --loop 5000 >/dev/null 2>&1"),
+    Workload("memcpy", "system", "perf bench mem memcpy -s 1MB -l 300 >/dev/null 2>&1"),
+    Workload("page faults", "system", f"{KERNELS} faults 15", "{kernels} faults 15"),
+    Workload("2000 short sleeps", "system", f"{KERNELS} sleep 2000", "{kernels} sleep 2000"),
+]
+
+# --- What counting costs: perfvisor only ---------------------------------------------------------
+
+# Each is the same run of a kernel, marked by the kernel itself, so that perf's own start and end
+# do not count. The first is what the others are compared with.
+COUNTING = {
+    "no counter": "",
+    "4 counters": "perf stat -e cycles,instructions,branches,r0d -o /dev/null ",
+    "1000 samples/s": "perf record -q -N -B -e cycles -F 1000 -o /tmp/perf.data ",
+    "10000 samples/s": "perf record -q -N -B -e cycles -F 10000 -o /tmp/perf.data ",
+}
+COUNTED_KERNELS = {"sort": 15, "lexer": 75}  # rounds, for the interpreter
+TRANSLATOR_FACTOR = 8  # times as many for the translator, so that both run for a second or two
+
+
+def guest_script(workloads):
+    """The shell script that runs `workloads`, marking the beginning and the end of each."""
+    lines = [
+        "echo @@ booted",
+        f"{KERNELS} data {DATA_BYTES} >/tmp/data",
+    ]
+    for workload in workloads:
+        lines += [
+            f"echo '@@ begin {workload.name}'",
+            f"( {workload.guest} )",
+            f"echo \"@@ end {workload.name} $?\"",
+        ]
+    # The harness looks at the process's memory at this mark.
+    lines += ["echo @@ finished", "sleep 0.3"]
+    return "\n".join(lines) + "\n"
+
+
+def counting_script(passes, factor):
+    """The kernels of COUNTED_KERNELS, `factor` times their rounds, under each way of counting in
+    turn, `passes` times."""
+    lines = ["echo @@ booted"]
+    for number in range(passes):
+        for kernel, rounds in COUNTED_KERNELS.items():
+            for way, command in COUNTING.items():
+                label = f"{kernel}|{way}|{number}"
+                lines.append(f"{command}{KERNELS} --mark '{label}' {kernel} "
+                             f"{rounds * factor}")
+                if "record" in command:
+                    lines.append(f"echo '@@ note {label}' $(perf report -i /tmp/perf.data "
+                                 "--stats 2>/dev/null | grep -m 1 'SAMPLE events')")
+    lines += ["echo @@ finished", "sleep 0.3"]
+    return "\n".join(lines) + "\n"
