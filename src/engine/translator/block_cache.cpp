@@ -20,8 +20,10 @@ constexpr auto kPage32Mask = static_cast<uint32_t>(kPageMask);
 }  // namespace
 
 Block* BlockCache::find(uint64_t physical, uint32_t pc, uint32_t mode) const {
-    const auto found = blocks_.find(key_of(physical, pc, mode));
-    return found == blocks_.end() ? nullptr : found->second.get();
+    Block* block = buckets_[bucket_of(physical, mode)].get();
+    while (block && !(block->physical == physical && block->pc == pc && block->mode == mode))
+        block = block->next.get();
+    return block;
 }
 
 bool BlockCache::page_has_blocks(uint64_t physical) const {
@@ -31,7 +33,9 @@ bool BlockCache::page_has_blocks(uint64_t physical) const {
 Block* BlockCache::add(std::unique_ptr<Block> block) {
     Block* added = block.get();
     pages_[added->physical & kPageMask].push_back(added);
-    blocks_[key_of(added->physical, added->pc, added->mode)] = std::move(block);
+    std::unique_ptr<Block>& first = buckets_[bucket_of(added->physical, added->mode)];
+    block->next = std::move(first);
+    first = std::move(block);
     return added;
 }
 
@@ -69,14 +73,23 @@ void BlockCache::drop(Block& block) {
     }
     Jump& jump = shared_.jumps[x64::jump_index(block.pc)];
     if (jump.code == block.entry) jump = {};
-    blocks_.erase(key_of(block.physical, block.pc, block.mode));
+    std::unique_ptr<Block>* place = &buckets_[bucket_of(block.physical, block.mode)];
+    while (place->get() != &block)
+        place = &(*place)->next;
+    std::unique_ptr<Block> behind = std::move(block.next);
+    *place = std::move(behind);
 }
 
 void BlockCache::clear() {
     far_edges_.clear();
     edges_.clear();
     free_edges_.clear();
-    blocks_.clear();
+    for (std::unique_ptr<Block>& first : buckets_) {
+        while (first) {
+            std::unique_ptr<Block> behind = std::move(first->next);
+            first = std::move(behind);
+        }
+    }
     pages_.clear();
     forget_all_jumps();
 }

@@ -31,6 +31,7 @@ struct Block {
     uint8_t* code = nullptr;                   // in the view to write
     const uint8_t* entry = nullptr;            // in the view to execute
     std::vector<uint32_t> outgoing, incoming;  // edges
+    std::unique_ptr<Block> next;               // in its bucket
 
     bool overlaps(uint64_t start, uint64_t length) const {
         return physical < start + length && start < physical + 4 * uint64_t{count};
@@ -65,19 +66,10 @@ class BlockCache {
     void forget_all_jumps();
 
   private:
-    struct Key {
-        uint64_t physical;
-        uint64_t pc_and_mode;
-        bool operator==(const Key&) const = default;
-    };
-    struct Hash {
-        size_t operator()(const Key& key) const {
-            return static_cast<size_t>((key.physical ^ key.pc_and_mode * 0x9e3779b97f4a7c15) *
-                                       0xff51afd7ed558ccd);
-        }
-    };
-    static Key key_of(uint64_t physical, uint32_t pc, uint32_t mode) {
-        return {physical, uint64_t{mode} << 32 | pc};
+    static constexpr unsigned kBuckets = 1u << 16;
+    static unsigned bucket_of(uint64_t physical, uint32_t mode) {
+        const uint64_t word = physical >> 2;
+        return static_cast<unsigned>(word ^ word >> 16 ^ mode << 12) & (kBuckets - 1);
     }
     void set_target(Edge& edge, const uint8_t* target);
     void unlink(Edge& edge);
@@ -90,7 +82,8 @@ class BlockCache {
     }
 
     x64::SharedData& shared_;
-    std::unordered_map<Key, std::unique_ptr<Block>, Hash> blocks_;
+    // Each the first of a list.
+    std::vector<std::unique_ptr<Block>> buckets_ = std::vector<std::unique_ptr<Block>>(kBuckets);
     std::unordered_map<uint64_t, std::vector<Block*>> pages_;  // by physical page address
     std::vector<Edge> edges_;
     std::vector<uint32_t> free_edges_;

@@ -85,10 +85,23 @@ Stop Translator::interpret(int64_t instructions) {
     return stop;
 }
 
+// In supervisor mode only what every process has in common is entered among the jumps, so that they
+// need not tell processes apart.
 uint64_t Translator::jump_key() const {
     const CpuState& state = core_.state;
-    return uint64_t{state.fetch_context} << 32 | uint64_t{(state.msr & core::msr::kFP) != 0} << 44 |
-           uint64_t{state.xer_so != 0} << 45;
+    const bool user = (state.msr & core::msr::kPR) != 0;
+    const uint64_t context = user ? state.fetch_context : state.fetch_context & 3;
+    return context << 32 | uint64_t{user} << 44 |
+           uint64_t{(state.msr & core::msr::kFP) != 0} << 45 | uint64_t{state.xer_so != 0} << 46;
+}
+
+// Whether the translation of pc is every process's.
+bool Translator::pc_is_global() {
+    const CpuState& state = core_.state;
+    const auto found =
+        core_.mmu().translate(state.pc, core::Access::Fetch, (state.msr & core::msr::kIS) ? 1 : 0,
+                              core_.mmu().registers().pid, (state.msr & core::msr::kPR) != 0);
+    return found.translation && found.translation->tid == 0;
 }
 
 const uint8_t* Translator::code_at_pc() {
@@ -111,7 +124,7 @@ Block* Translator::look_up() {
     const Mode mode = Mode::of(state);
     Block* block = blocks_.find(physical, static_cast<uint32_t>(state.pc), mode.bits());
     if (!block) block = translate(physical, mode);
-    blocks_.enter_jump(jump_key() | state.pc, *block);
+    if (mode.user || pc_is_global()) blocks_.enter_jump(jump_key() | state.pc, *block);
     return block;
 }
 
@@ -194,10 +207,7 @@ void Translator::link(uint32_t number) {
         if (same_page) blocks_.link(number, *to);
         return;
     }
-    const auto found =
-        core_.mmu().translate(state.pc, core::Access::Fetch, (state.msr & core::msr::kIS) ? 1 : 0,
-                              core_.mmu().registers().pid, (state.msr & core::msr::kPR) != 0);
-    if (found.translation && found.translation->tid == 0)
+    if (pc_is_global())
         blocks_.link(number, *to);
     else
         blocks_.link_to_look_up(number);

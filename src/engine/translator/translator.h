@@ -56,6 +56,7 @@ class Translator final : public Engine,
     // Brings totals and left_ up to date with what translated code has counted.
     void synchronize();
     uint64_t jump_key() const;
+    bool pc_is_global();
     void clear();
 
     // What translated code calls.

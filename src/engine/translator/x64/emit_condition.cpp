@@ -103,4 +103,37 @@ bool Emitter::emit_isel(const GuestInstruction& in) {
     return true;
 }
 
+// mfcr, mtcrf, mtocrf, mcrf
+bool Emitter::emit_condition_move(const GuestInstruction& in) {
+    const uint32_t w = in.word;
+    switch (in.opcode) {
+        case Opcode::Mfcr:
+            call(runtime_.condition_word);
+            put(isa::rd(w), eax);
+            return true;
+        case Opcode::Mtcrf:
+        case Opcode::Mtocrf:
+            lea(rdx, datum(&shared().condition_fields));
+            for (unsigned n = 0; n < 8; ++n) {
+                if (!(isa::crm(w) & 0x80 >> n)) continue;
+                fetch(eax, isa::rd(w));
+                if (n < 7) shr(eax, static_cast<int>(28 - 4 * n));
+                and_(eax, 15);
+                mov(rcx, qword[rdx + rax * 8]);
+                mov(qword[kState + cr_field_offset(n)], rcx);
+                and_(eax, 1);
+                mov(byte[kState + cr_so_offset(n)], al);
+            }
+            return true;
+        case Opcode::Mcrf:
+            mov(rax, qword[kState + cr_field_offset(isa::crfs(w))]);
+            mov(cl, byte[kState + cr_so_offset(isa::crfs(w))]);
+            mov(qword[kState + cr_field_offset(isa::crfd(w))], rax);
+            mov(byte[kState + cr_so_offset(isa::crfd(w))], cl);
+            return true;
+        default:
+            return false;
+    }
+}
+
 }  // namespace perfvisor::engine::translator::x64

@@ -86,7 +86,7 @@ std::optional<Emitter::Access> Emitter::store_access(Opcode opcode) {
 }
 
 bool Emitter::emit_memory(const GuestInstruction& in) {
-    return emit_load(in) || emit_store(in);
+    return emit_load(in) || emit_store(in) || emit_multiple(in);
 }
 
 // ---- addresses ----
@@ -249,6 +249,39 @@ bool Emitter::emit_store(const GuestInstruction& in) {
         je(*stopped, T_NEAR);
         update_base(in, access);
         leave_after(in);
+    });
+    return true;
+}
+
+// lmw, stmw within a page; the rest, misaligned ones included, is the interpreter's.
+bool Emitter::emit_multiple(const GuestInstruction& in) {
+    const bool is_load = in.opcode == Opcode::Lmw;
+    if (!is_load && in.opcode != Opcode::Stmw) return false;
+    const unsigned first = isa::rd(in.word);
+    Label *slow = new_label(), *done = new_label();
+    Label* stopped = stopped_at(in);
+    address(in, {2, false, false});
+    test(al, 3);
+    jnz(*slow, T_NEAR);
+    translate(
+        4 * (32 - first),
+        is_load ? offsetof(core::FastTlbEntry, read_tag) : offsetof(core::FastTlbEntry, write_tag),
+        slow);
+    add(rcx, rax);
+    for (unsigned r = first; r < 32; ++r) {
+        const Xbyak::Address there = dword[rcx + static_cast<int>(4 * (r - first))];
+        if (is_load) {
+            const Reg32 result = target(r, eax);
+            movbe(result, there);
+            put(r, result);
+        } else {
+            movbe(there, use(r, eax));
+        }
+    }
+    L(*done);
+    later([this, &in, slow, stopped, done] {
+        L(*slow);
+        call_handler(in, stopped, done);
     });
     return true;
 }

@@ -104,6 +104,7 @@ class Emitter : private Xbyak::CodeGenerator {
     // ---- emit_condition.cpp ----
     bool emit_compare(const GuestInstruction& in);
     bool emit_isel(const GuestInstruction& in);
+    bool emit_condition_move(const GuestInstruction& in);
     void record(const GuestInstruction& in, const Reg32& result);
     void set_field(unsigned field, const Reg64& difference);
     struct Jumps {
@@ -125,6 +126,7 @@ class Emitter : private Xbyak::CodeGenerator {
     bool emit_memory(const GuestInstruction& in);
     bool emit_load(const GuestInstruction& in);
     bool emit_store(const GuestInstruction& in);
+    bool emit_multiple(const GuestInstruction& in);
     struct Access {
         unsigned size_log2;
         bool indexed, update;

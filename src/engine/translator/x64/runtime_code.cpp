@@ -28,6 +28,7 @@ class Generator : public Xbyak::CodeGenerator {
         using Enter = uint32_t (*)(const uint8_t*);
         code.enter =
             reinterpret_cast<Enter>(reinterpret_cast<uintptr_t>(buffer_.executable(enter)));
+        code.condition_word = emit_condition_word();
         for (unsigned floats = 0; floats < 2; ++floats) {
             floats_ = floats != 0;
             RuntimeCode::Calls& calls = code.calls[floats];
@@ -149,6 +150,26 @@ class Generator : public Xbyak::CodeGenerator {
         call_function(function);  // the value is in rdx
         mov(edx, eax);
         load_guest();
+        ret();
+        return start;
+    }
+    const uint8_t* emit_condition_word() {
+        align(16);
+        const uint8_t* start = getCurr();
+        xor_(eax, eax);
+        for (unsigned n = 0; n < 8; ++n) {
+            mov(rcx, qword[kState + cr_field_offset(n)]);
+            bt(rcx, 62);
+            adc(eax, eax);  // LT
+            xor_(edx, edx);
+            test(rcx, rcx);
+            setg(dl);
+            lea(eax, ptr[rdx + rax * 2]);  // GT
+            cmp(ecx, 1);
+            adc(eax, eax);  // EQ
+            movzx(edx, byte[kState + cr_so_offset(n)]);
+            lea(eax, ptr[rdx + rax * 2]);  // SO
+        }
         ret();
         return start;
     }

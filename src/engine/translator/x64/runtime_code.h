@@ -52,7 +52,8 @@ struct Callbacks {
 struct RuntimeCode {
     // uint32_t enter(const uint8_t* code), in the view to execute.
     uint32_t (*enter)(const uint8_t* code);
-    const uint8_t* dispatch[2];  // jumps to the code for eax, a pc, or leaves
+    const uint8_t* condition_word;  // gives the CR in eax; clobbers rcx, rdx
+    const uint8_t* dispatch[2];     // jumps to the code for eax, a pc, or leaves
     // By whether the block that uses it has floating-point registers in host registers.
     struct Calls {
         const uint8_t* leave;         // eax: the exit. Does not return

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/state.h"
+
 namespace perfvisor::engine::translator::x64 {
 
 // A program counter that indirect branches find without help: key is pc with SharedData::jump_key
@@ -57,6 +59,13 @@ struct SharedData {
     } float_status;
 
     alignas(64) std::array<Jump, kJumps> jumps{};
+    // Condition fields by nibble (core::ConditionRegister::encode).
+    std::array<uint64_t, 16> condition_fields = [] {
+        std::array<uint64_t, 16> fields{};
+        for (unsigned n = 0; n < 16; ++n)
+            fields[n] = core::ConditionRegister::encode(n);
+        return fields;
+    }();
     alignas(16) Steps steps;
 };
 
