@@ -41,6 +41,19 @@ kvm_book3e_206_tlb_entry tlb_entry(const machine::InitialMapping& mapping) {
     return entry;
 }
 
+std::string why_not_reserved(kvm::PerfmonReservation outcome, const std::string& holder) {
+    switch (outcome) {
+        case kvm::PerfmonReservation::Busy:
+            return holder.empty() ? "the host is using it" : holder;
+        case kvm::PerfmonReservation::NoDevice:
+            return "this CPU model has none";
+        case kvm::PerfmonReservation::Unsupported:
+        case kvm::PerfmonReservation::Reserved:
+            break;
+    }
+    return "this KVM has no perfmon reservation";
+}
+
 }  // namespace
 
 Guest::Guest(const RunOptions& options, Io io)
@@ -87,12 +100,14 @@ Result<void> Guest::build(kvm::System& system, std::span<uint8_t> ram,
 Result<void> Guest::reserve_perfmon() {
     if (options_.reserve_perfmon == ReservePerfmon::No) return {};
     const auto reserved = kvm::reserve_perfmon(*vm_);
-    has_perfmon_ = reserved.has_value();
+    has_perfmon_ = reserved && *reserved == kvm::PerfmonReservation::Reserved;
     if (has_perfmon_) return {};
+    const std::string why =
+        reserved ? why_not_reserved(*reserved, vm_->perfmon_failure()) : reserved.error().message;
     if (options_.reserve_perfmon == ReservePerfmon::Required)
-        return fail("--reserve-perfmon=required: {}", reserved.error().message);
-    io_.warn(fmt::format("--reserve-perfmon: the guest starts without a performance monitor: {}",
-                         reserved.error().message));
+        return fail("--reserve-perfmon=required: {}", why);
+    io_.warn(
+        fmt::format("--reserve-perfmon: the guest starts without a performance monitor: {}", why));
     return {};
 }
 

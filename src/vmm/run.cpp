@@ -187,7 +187,7 @@ Result<void> Session::open_kvm() {
     soft.cpu_model = options_.cpu;
     soft.guest_name = options_.name;
     if (options_.reserve_perfmon != ReservePerfmon::No) {
-        auto registry = host::PerfmonRegistry::open();
+        auto registry = host::PerfmonRegistry::open({.path = options_.runtime_directory});
         if (!registry) return tl::unexpected(registry.error());
         registry_ = std::move(*registry);
         host::HolderInfo owner;
