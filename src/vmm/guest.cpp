@@ -37,9 +37,10 @@ uint32_t tsize_of(uint64_t bytes) {
 
 // One TLB1 entry in the layout of the MAS registers: valid, supervisor and user RWX, M.
 kvm_book3e_206_tlb_entry tlb_entry(const machine::InitialMapping& mapping) {
-    constexpr uint32_t kValid = 0x80000000, kCoherent = 0x4, kAllPermissions = 0x3f;
+    constexpr uint32_t kValid = 0x80000000, kIprot = 0x40000000, kCoherent = 0x4,
+                       kAllPermissions = 0x3f;
     kvm_book3e_206_tlb_entry entry = {};
-    entry.mas1 = kValid | tsize_of(mapping.size) << 7;
+    entry.mas1 = kValid | (mapping.protect ? kIprot : 0) | tsize_of(mapping.size) << 7;
     entry.mas2 = mapping.effective | kCoherent;
     entry.mas7_3 = mapping.physical | kAllPermissions;
     return entry;
