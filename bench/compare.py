@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -150,7 +151,7 @@ def check_outputs(results, chosen):
 def measure_counting(peer, passes, where):
     """{"kernel|way": [Timing, one a pass]} of one boot, its notes, and what went wrong."""
     say(f"counting under {peer.name}")
-    counting = peers.Perfvisor(where.program, peer.engine, ["--reserve-perfmon"])
+    counting = peers.Perfvisor(where.program, peer.engine, ["--reserve-perfmon=required"])
     factor = workloads.TRANSLATOR_FACTOR if peer.engine == "translator" else 1
     script = workloads.counting_script(passes, factor)
     boot = peers.run_boot(counting, where.kernel, where.initrd, script, where.directory)
@@ -163,7 +164,15 @@ def measure_counting(peer, passes, where):
         found = re.search(r"SAMPLE events:\s*(\d+)", note)
         if found:
             notes.setdefault(label.rpartition("|")[0], []).append(int(found.group(1)))
-    return results, notes, [f"counting: {boot.failure}"] if boot.failure else []
+    failures = [f"counting: {boot.failure}"] if boot.failure else []
+    for kernel in workloads.COUNTED_KERNELS:
+        for way, command in workloads.COUNTING.items():
+            name = f"{kernel}|{way}"
+            if len(results.get(name, [])) != passes:
+                failures.append(f"counting: {kernel} with {way} did not run {passes} times")
+            elif "record" in command and not min(notes.get(name, [0])):
+                failures.append(f"counting: {kernel} with {way} took no samples")
+    return results, notes, failures
 
 
 def measure_start_up(contestants, tries, where):
@@ -469,6 +478,8 @@ def run(arguments, directory):
 
 
 def main():
+    # As after Ctrl-C: what was started is ended, what was written is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments = parse_arguments()
     arguments.load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="perfvisor-bench-") as directory:
