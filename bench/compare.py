@@ -457,7 +457,7 @@ def run(arguments, directory):
     micro = {}
     if not arguments.only:
         for name, title, column, value in (
-                ("interpreter_bench", "Bare-metal loops", "million guest instructions/s",
+                ("engine_bench", "Bare-metal loops", "million guest instructions/s",
                  lambda entry: f"{entry['instr/s'] / 1e6:.0f}"),
                 ("perfmon_reservation_bench", "Reserving beside N holders", "µs",
                  lambda entry: f"{entry['real_time']:.1f}")):
