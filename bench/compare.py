@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -61,31 +62,39 @@ class Native:
     name = "native"
 
     def __init__(self, kernels, busybox, directory):
-        self._names = {"kernels": kernels, "busybox": busybox, "links": directory,
+        self._names = {"kernels": kernels, "busybox": busybox,
+                       "links": directory if busybox else None,
                        "data": os.path.join(directory, "data")}
+        self._checks = {}
         with open(self._names["data"], "wb") as data:
             subprocess.run([kernels, "data", str(workloads.DATA_BYTES)], stdout=data, check=True)
         if busybox:
             os.symlink(busybox, os.path.join(directory, "ls"))
 
+    def _command(self, text):
+        """["sh", "-c", `text` for this host]; None where it needs a program that is not there."""
+        for name, value in self._names.items():
+            if f"{{{name}}}" in text and value is None:
+                return None
+            text = text.replace(f"{{{name}}}", value or "")
+        return ["sh", "-c", text]
+
     def run(self, workload):
         """A Timing, or None where this host has no such program."""
-        if workload.native is None:
+        command = workload.native and self._command(workload.native)
+        if not command:
             return None
-        needed = [name for name in ("kernels", "busybox") if f"{{{name}}}" in workload.native]
-        needed += ["busybox"] if "{links}" in workload.native else []
-        if not all(self._names[name] for name in needed):
-            return None
-        command = workload.native
-        for name, value in self._names.items():
-            command = command.replace(f"{{{name}}}", value or "")
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.monotonic()
-        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         wall = time.monotonic() - started
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-        return peers.Timing(wall / workload.repeats, cpu / workload.repeats, done.stdout.strip(),
+        if workload.check and workload.name not in self._checks:
+            self._checks[workload.name] = subprocess.run(
+                self._command(workload.check), capture_output=True, text=True, check=False).stdout
+        output = self._checks.get(workload.name, done.stdout)
+        return peers.Timing(wall / workload.repeats, cpu / workload.repeats, output.strip(),
                             done.returncode)
 
 
@@ -120,26 +129,29 @@ def check_outputs(results, chosen):
     found = []
     for workload in chosen:
         reference = None
-        for peer, timings in results.items():
-            for timing in timings.get(workload.name, []):
+        # Native last: where it only agrees roughly, the others must agree to the bit.
+        for peer in sorted(results, key=lambda name: name == Native.name):
+            for timing in results[peer].get(workload.name, []):
+                printed = timing.output.strip()
                 if timing.status != 0:
                     found.append(f"{peer}: {workload.name} ended with status {timing.status}: "
-                                 f"{timing.output.strip()[-200:]}")
-                    continue
-                if peer == Native.name and workload.checked_by == "nothing":
+                                 f"{printed[-200:]}")
                     continue
                 if reference is None:
-                    reference = (peer, timing.output.strip())
-                elif timing.output.strip() != reference[1]:
-                    found.append(f"{workload.name}: {peer} prints \"{timing.output.strip()[:80]}\""
-                                 f", {reference[0]} \"{reference[1][:80]}\"")
+                    reference = (peer, printed)
+                expected = reference[1]
+                if peer == Native.name and workload.rounded:
+                    printed, expected = printed.split()[:1], expected.split()[:1]
+                if printed != expected:
+                    found.append(f"{workload.name}: {peer} prints \"{printed[:80]}\", "
+                                 f"{reference[0]} \"{expected[:80]}\"")
     return sorted(set(found))
 
 
 def measure_counting(peer, passes, where):
     """{"kernel|way": [Timing, one a pass]} of one boot, its notes, and what went wrong."""
     say(f"counting under {peer.name}")
-    counting = peers.Perfvisor(where.program, peer.engine, ["--reserve-perfmon"])
+    counting = peers.Perfvisor(where.program, peer.engine, ["--reserve-perfmon=required"])
     factor = workloads.TRANSLATOR_FACTOR if peer.engine == "translator" else 1
     script = workloads.counting_script(passes, factor)
     boot = peers.run_boot(counting, where.kernel, where.initrd, script, where.directory)
@@ -152,7 +164,15 @@ def measure_counting(peer, passes, where):
         found = re.search(r"SAMPLE events:\s*(\d+)", note)
         if found:
             notes.setdefault(label.rpartition("|")[0], []).append(int(found.group(1)))
-    return results, notes, [f"counting: {boot.failure}"] if boot.failure else []
+    failures = [f"counting: {boot.failure}"] if boot.failure else []
+    for kernel in workloads.COUNTED_KERNELS:
+        for way, command in workloads.COUNTING.items():
+            name = f"{kernel}|{way}"
+            if len(results.get(name, [])) != passes:
+                failures.append(f"counting: {kernel} with {way} did not run {passes} times")
+            elif "record" in command and not min(notes.get(name, [0])):
+                failures.append(f"counting: {kernel} with {way} took no samples")
+    return results, notes, failures
 
 
 def measure_start_up(contestants, tries, where):
@@ -437,7 +457,7 @@ def run(arguments, directory):
     micro = {}
     if not arguments.only:
         for name, title, column, value in (
-                ("interpreter_bench", "Bare-metal loops", "million guest instructions/s",
+                ("engine_bench", "Bare-metal loops", "million guest instructions/s",
                  lambda entry: f"{entry['instr/s'] / 1e6:.0f}"),
                 ("perfmon_reservation_bench", "Reserving beside N holders", "µs",
                  lambda entry: f"{entry['real_time']:.1f}")):
@@ -458,6 +478,8 @@ def run(arguments, directory):
 
 
 def main():
+    # As after Ctrl-C: what was started is ended, what was written is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments = parse_arguments()
     arguments.load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="perfvisor-bench-") as directory:

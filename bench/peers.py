@@ -125,21 +125,21 @@ def process_cpu_seconds(pid):
 
 
 def memory_mib(pid):
-    """(resident, resident without guest RAM), MiB. Guest RAM is whatever mapping is as large as it."""
-    resident = guest = 0
-    rss = 0
-    size = 0
+    """(all, without guest RAM) of what a process has in memory, MiB. Guest RAM is whatever mapping is
+    as large as it. Shared pages count by their share (Pss): code that a translator writes through
+    one mapping and executes through another is one page, not two."""
+    total = guest = size = 0
     with open(f"/proc/{pid}/smaps", encoding="ascii", errors="replace") as file:
         for line in file:
             field, _, value = line.partition(":")
             if field == "Size":
                 size = int(value.split()[0])
-            elif field == "Rss":
-                rss = int(value.split()[0])
-                resident += rss
+            elif field == "Pss":
+                share = int(value.split()[0])
+                total += share
                 if size >= MEMORY_MIB * 1024:
-                    guest += rss
-    return resident / 1024, (resident - guest) / 1024
+                    guest += share
+    return total / 1024, (total - guest) / 1024
 
 
 class _Marks:

@@ -39,6 +39,8 @@ int parse_and_run(std::vector<std::string> arguments) {
     app.require_subcommand(1);
     Action action;
     add_run_command(app, action);
+    add_list_command(app, action);
+    add_perfmon_command(app, action);
 
     if (!arguments.empty() && !arguments.front().starts_with('-')) {
         const std::string name = arguments.front();
@@ -63,6 +65,18 @@ int parse_and_run(std::vector<std::string> arguments) {
 }
 
 }  // namespace
+
+void add_runtime_directory_option(CLI::App& command, std::string& path) {
+    command.add_option("--runtime-dir", path,
+                       "Where running guests and performance monitor users meet; default "
+                       "$PERFVISOR_RUNTIME_DIR, else /run/perfvisor or the user's own");
+}
+
+int exit_status(const Result<int>& result) {
+    if (result) return *result;
+    fmt::print(stderr, "perfvisor: {}\n", result.error().message);
+    return result.error().exit_status;
+}
 
 std::vector<std::string> with_two_dashes(const CLI::App& command,
                                          std::vector<std::string> arguments) {

@@ -8,12 +8,22 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
+
 namespace perfvisor::cli {
 
 // What the chosen command does; gives the exit status of the process.
 using Action = std::function<int()>;
 
 void add_run_command(CLI::App& app, Action& action);
+void add_list_command(CLI::App& app, Action& action);
+void add_perfmon_command(CLI::App& app, Action& action);
+
+// --runtime-dir, the same for all commands.
+void add_runtime_directory_option(CLI::App& command, std::string& path);
+
+// The status itself, or the error's after its sentence on stderr.
+int exit_status(const Result<int>& result);
 
 // The whole program, given its arguments without the program's name.
 int run_perfvisor(std::vector<std::string> arguments);

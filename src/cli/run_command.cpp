@@ -147,14 +147,12 @@ void add_run_command(CLI::App& app, Action& action) {
     run->add_option("--exec", typed->exec,
                     "Run this shell command in the guest and exit with its status");
     run->add_option("--console-log", typed->console_log, "File for the guest's console output");
+    add_runtime_directory_option(*run, typed->options.runtime_directory);
     run->callback([typed, run, &action] {
         action = [typed, run] {
             const Result<vmm::RunOptions> options = check(*typed, *run);
-            const Result<int> status =
-                options ? vmm::run_guest(*options) : Result<int>(tl::unexpected(options.error()));
-            if (status) return *status;
-            fmt::print(stderr, "perfvisor: {}\n", status.error().message);
-            return status.error().exit_status;
+            return exit_status(options ? vmm::run_guest(*options)
+                                       : Result<int>(tl::unexpected(options.error())));
         };
     });
 }

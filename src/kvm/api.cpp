@@ -251,6 +251,25 @@ Result<void> set_halt_exit(Vcpu& vcpu, bool on) {
     return enable_capability(vcpu, KVM_CAP_SOFT_HLT_EXIT, args);
 }
 
+Result<std::vector<EventTotal>> event_totals(Vcpu& vcpu) {
+    std::vector<kvm_soft_event_total> entries(64);
+    kvm_soft_event_totals argument{};
+    int result = -E2BIG;
+    while (result == -E2BIG) {
+        argument.entries = as_address(entries.data());
+        argument.room = static_cast<uint32_t>(entries.size());
+        result = vcpu.ioctl(KVM_SOFT_GET_EVENT_TOTALS, &argument);
+        if (result == -E2BIG) entries.resize(argument.count);
+    }
+    if (result == -ENOTTY)
+        return fail("this KVM does not count events from outside the guest (--accel=soft does)");
+    if (result < 0) return fail("KVM could not count events: {}", errno_text(result));
+    std::vector<EventTotal> totals;
+    for (uint32_t n = 0; n < argument.count; ++n)
+        totals.push_back({entries[n].event, entries[n].total});
+    return totals;
+}
+
 Result<RunResult> run(Vcpu& vcpu) {
     const int result = vcpu.ioctl(KVM_RUN, nullptr);
     if (result >= 0) return RunResult{false, vcpu.run()->exit_reason};

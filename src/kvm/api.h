@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/result.h"
 #include "kvm/handles.h"
@@ -107,6 +108,15 @@ Result<void> set_deadline(Vcpu& vcpu, uint64_t nanoseconds);
 Result<void> freeze_time_base(Vcpu& vcpu, bool frozen);
 // Whether a vCPU that waits with no timer set ends KVM_RUN with KVM_EXIT_HLT instead of blocking.
 Result<void> set_halt_exit(Vcpu& vcpu, bool on);
+
+// How often an event of the performance monitor's catalogue has happened on the vCPU.
+struct EventTotal {
+    uint32_t event = 0;  // as PMLCa[EVENT] selects it
+    uint64_t total = 0;
+};
+// From any thread: all events that this vCPU counts, by ascending code, as of one instruction
+// boundary. Fails on a KVM that gives no access to its counts.
+Result<std::vector<EventTotal>> event_totals(Vcpu& vcpu);
 
 // Why KVM_RUN came back. `interrupted`: -EINTR, run()->exit_reason is KVM_EXIT_INTR.
 struct RunResult {

@@ -83,7 +83,7 @@ uint64_t initial_map_bytes(uint64_t end) {
 CpuStart start_of(const LoadedKernel& kernel, const Placement& dtb) {
     CpuStart start;
     const uint64_t end = std::max(kernel.image.end(), dtb.end());
-    start.mapping = {0, 0, 0, initial_map_bytes(end)};
+    start.mapping.size = initial_map_bytes(end);
     start.pc = kernel.entry;
     start.gpr[1] = kInitialStack;
     start.gpr[3] = dtb.base;

@@ -28,12 +28,13 @@ struct InitramfsFile {
 std::vector<uint8_t> make_cpio(std::span<const InitramfsFile> files);
 
 // A memory mapping that a CPU starts with: one TLB1 entry, supervisor and user RWX, M set, TS 0,
-// TID 0, big-endian, not IPROT.
+// TID 0, big-endian.
 struct InitialMapping {
     unsigned tlb1_entry = 0;  // Which entry of TLB1.
     uint64_t effective = 0;   // Effective address, bytes.
     uint64_t physical = 0;    // Physical address, bytes.
     uint64_t size = 0;        // Bytes, a power of 4 times 1 KiB (4 KiB … 4 GiB and beyond).
+    bool protect = false;     // IPROT: survives the invalidations that other CPUs broadcast.
 };
 
 // What a CPU that starts at a given entry finds (ePAPR 1.1, section 5.4; MSR = 0). GPRs that are

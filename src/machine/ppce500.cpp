@@ -54,7 +54,8 @@ CpuStart secondary_start(unsigned cpu, uint64_t entry, uint64_t r3) {
     start.pc = entry % kSecondaryMapBytes;
     start.gpr[3] = r3;
     start.gpr[7] = kSecondaryMapBytes;
-    start.mapping = {1, 0, entry - start.pc, kSecondaryMapBytes};
+    // Those that run broadcast tlbivax; this CPU must find its mapping however late it gets going.
+    start.mapping = {1, 0, entry - start.pc, kSecondaryMapBytes, true};
     return start;
 }
 

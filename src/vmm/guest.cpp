@@ -3,6 +3,7 @@
 #include "vmm/guest.h"
 
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -13,6 +14,9 @@
 
 namespace perfvisor::vmm {
 namespace {
+
+// How long pause() waits for vCPUs that are busy in a device, such as a console that nobody reads.
+constexpr std::chrono::milliseconds kPauseWait{500};
 
 // TLB geometry of the e500mc for KVM_CONFIG_TLB.
 constexpr uint32_t kTlb0Entries = 512, kTlb0Ways = 4, kTlb1Entries = 64;
@@ -33,12 +37,26 @@ uint32_t tsize_of(uint64_t bytes) {
 
 // One TLB1 entry in the layout of the MAS registers: valid, supervisor and user RWX, M.
 kvm_book3e_206_tlb_entry tlb_entry(const machine::InitialMapping& mapping) {
-    constexpr uint32_t kValid = 0x80000000, kCoherent = 0x4, kAllPermissions = 0x3f;
+    constexpr uint32_t kValid = 0x80000000, kIprot = 0x40000000, kCoherent = 0x4,
+                       kAllPermissions = 0x3f;
     kvm_book3e_206_tlb_entry entry = {};
-    entry.mas1 = kValid | tsize_of(mapping.size) << 7;
+    entry.mas1 = kValid | (mapping.protect ? kIprot : 0) | tsize_of(mapping.size) << 7;
     entry.mas2 = mapping.effective | kCoherent;
     entry.mas7_3 = mapping.physical | kAllPermissions;
     return entry;
+}
+
+std::string why_not_reserved(kvm::PerfmonReservation outcome, const std::string& holder) {
+    switch (outcome) {
+        case kvm::PerfmonReservation::Busy:
+            return holder.empty() ? "the host is using it" : holder;
+        case kvm::PerfmonReservation::NoDevice:
+            return "this CPU model has none";
+        case kvm::PerfmonReservation::Unsupported:
+        case kvm::PerfmonReservation::Reserved:
+            break;
+    }
+    return "this KVM has no perfmon reservation";
 }
 
 }  // namespace
@@ -87,12 +105,14 @@ Result<void> Guest::build(kvm::System& system, std::span<uint8_t> ram,
 Result<void> Guest::reserve_perfmon() {
     if (options_.reserve_perfmon == ReservePerfmon::No) return {};
     const auto reserved = kvm::reserve_perfmon(*vm_);
-    has_perfmon_ = reserved.has_value();
+    has_perfmon_ = reserved && *reserved == kvm::PerfmonReservation::Reserved;
     if (has_perfmon_) return {};
+    const std::string why =
+        reserved ? why_not_reserved(*reserved, vm_->perfmon_failure()) : reserved.error().message;
     if (options_.reserve_perfmon == ReservePerfmon::Required)
-        return fail("--reserve-perfmon=required: {}", reserved.error().message);
-    io_.warn(fmt::format("--reserve-perfmon: the guest starts without a performance monitor: {}",
-                         reserved.error().message));
+        return fail("--reserve-perfmon=required: {}", why);
+    io_.warn(
+        fmt::format("--reserve-perfmon: the guest starts without a performance monitor: {}", why));
     return {};
 }
 
@@ -190,6 +210,35 @@ void Guest::stop() {
     }
 }
 
+void Guest::pause() {
+    std::unique_lock lock(mutex_);
+    paused_ = true;
+    for (Cpu& cpu : cpus_)
+        if (cpu.executing) cpu.vcpu->kick();
+    changed_.wait_for(lock, kPauseWait, [&] {
+        return std::none_of(cpus_.begin(), cpus_.end(),
+                            [](const Cpu& cpu) { return cpu.executing; });
+    });
+}
+
+void Guest::resume() {
+    const std::lock_guard lock(mutex_);
+    paused_ = false;
+    changed_.notify_all();
+}
+
+// False once the vCPU is to execute no more.
+bool Guest::wait_while_paused(Cpu& cpu) {
+    std::unique_lock lock(mutex_);
+    if (paused_ && !stopping_) {
+        cpu.executing = false;
+        changed_.notify_all();
+        changed_.wait(lock, [&] { return stopping_ || !paused_; });
+    }
+    cpu.executing = !stopping_;
+    return !stopping_;
+}
+
 std::optional<GuestEnd> Guest::end() const {
     const std::lock_guard lock(mutex_);
     return end_;
@@ -236,6 +285,7 @@ void Guest::set_timer(std::optional<uint64_t> nanoseconds) {
 // A vCPU's thread: waits to be started (secondaries: by the spin table), then runs.
 void Guest::run_thread(unsigned id) {
     Cpu& cpu = cpus_[id];
+    cpu.thread_id = static_cast<int>(syscall(SYS_gettid));
     {
         std::unique_lock lock(mutex_);
         changed_.wait(lock, [&] { return stopping_ || cpu.start; });
@@ -259,11 +309,7 @@ Result<void> Guest::enter_start_state(Cpu& cpu) {
 void Guest::run_vcpu(unsigned id) {
     kvm::Vcpu& vcpu = *cpus_[id].vcpu;
     kvm_run& run = *vcpu.run();
-    for (;;) {
-        {
-            const std::lock_guard lock(mutex_);
-            if (stopping_) return;
-        }
+    while (wait_while_paused(cpus_[id])) {
         const auto result = kvm::run(vcpu);
         if (!result) return leave_with({GuestEnd::Reason::Failed, result.error().message});
         if (result->interrupted) {

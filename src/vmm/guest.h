@@ -4,8 +4,10 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -75,12 +77,29 @@ class Guest {
 
     bool has_perfmon() const { return has_perfmon_; }
 
+    // ---- from any thread ----
+    // No vCPU executes until resume(), which may come before start(). Gives up waiting for one that
+    // cannot leave a device; it stops as soon as it can.
+    void pause();
+    void resume();
+    // As if the guest had asked for it.
+    void reset() { leave_with({GuestEnd::Reason::Reset, {}}); }
+    unsigned cpus() const { return static_cast<unsigned>(cpus_.size()); }
+    // Of the host, once the vCPU runs; 0 before.
+    int thread_id(unsigned cpu) const { return cpus_[cpu].thread_id; }
+    // Counts of this boot.
+    Result<std::vector<kvm::EventTotal>> event_totals(unsigned cpu) const {
+        return kvm::event_totals(*cpus_[cpu].vcpu);
+    }
+
   private:
     struct Cpu {
         std::unique_ptr<kvm::Vcpu> vcpu;
         std::vector<kvm_book3e_206_tlb_entry> tlb;  // shared with KVM (KVM_CONFIG_TLB)
         std::optional<machine::CpuStart> start;     // where it starts, once that is known
         std::thread thread;
+        std::atomic<int> thread_id{0};
+        bool executing = false;  // between pauses; guarded by mutex_
     };
 
     Guest(const RunOptions& options, Io io);
@@ -94,6 +113,7 @@ class Guest {
     void run_thread(unsigned cpu);
     Result<void> enter_start_state(Cpu& cpu);
     void run_vcpu(unsigned cpu);
+    bool wait_while_paused(Cpu& cpu);
     void leave_with(GuestEnd end);
     // Ends the guest where something failed that cannot.
     void must(const Result<void>& done);
@@ -104,14 +124,15 @@ class Guest {
     UniqueFd ended_;
     UniqueFd timer_;
     std::unique_ptr<kvm::Vm> vm_;
-    std::vector<Cpu> cpus_;
+    std::deque<Cpu> cpus_;
     std::unique_ptr<machine::Ppce500> machine_;
     bool has_perfmon_ = false;
 
-    mutable std::mutex mutex_;  // guards end_, stopping_ and Cpu::start
+    mutable std::mutex mutex_;  // guards end_, stopping_, paused_ and what Cpu says
     std::condition_variable changed_;
     std::optional<GuestEnd> end_;
     bool stopping_ = false;
+    bool paused_ = false;
 };
 
 }  // namespace perfvisor::vmm

@@ -22,6 +22,8 @@
 #include "kvm/soft/soft.h"
 #include "vmm/exec_channel.h"
 #include "vmm/guest.h"
+#include "vmm/guest_control.h"
+#include "vmm/monitor.h"
 #include "vmm/output.h"
 #include "vmm/terminal.h"
 
@@ -90,9 +92,24 @@ class Signals {
     UniqueFd descriptor_;
 };
 
+// ShutdownCause of QEMU's QAPI.
+const char* qmp_reason(GuestEnd::Reason reason) {
+    switch (reason) {
+        case GuestEnd::Reason::PowerOff:
+            return "guest-shutdown";
+        case GuestEnd::Reason::Reset:
+            return "guest-reset";
+        case GuestEnd::Reason::Stuck:
+            return "guest-panic";
+        case GuestEnd::Reason::Failed:
+            break;
+    }
+    return "host-error";
+}
+
 class Session {
   public:
-    explicit Session(const RunOptions& options) : options_(options) {}
+    explicit Session(const RunOptions& options) : options_(options), control_(options.name) {}
 
     Result<int> run();
 
@@ -104,6 +121,8 @@ class Session {
     // gives the exit status.
     std::optional<int> wait_for_end();
     Result<int> exit_status(const GuestEnd& end);
+    Result<void> start_monitor();
+    void finish_monitor(const char* reason);
 
     std::optional<int> read_typed();
     void send_typed();
@@ -121,6 +140,11 @@ class Session {
     std::optional<Output> command_output_;
     std::optional<ExecChannel> channel_;
     std::unique_ptr<Guest> guest_;
+    GuestControl control_;
+    std::optional<host::RuntimeDirectory> runtime_;
+    std::unique_ptr<Monitor> monitor_;  // goes first, before what it shows
+    bool monitor_refused_ = false;
+    const char* leave_reason_ = "host-ui";  // in QMP's words, why wait_for_end() gave a status
     UniqueFd room_{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};  // readable: console input has room
     EscapeFilter escapes_;
     bool terminal_ = isatty(STDIN_FILENO) != 0;
@@ -140,19 +164,67 @@ Result<int> Session::run() {
         if (!guest) return tl::unexpected(guest.error());
         guest_ = std::move(*guest);
         if (!raw && !options_.exec) raw.emplace(STDIN_FILENO);
+        control_.attach(*guest_);
+        if (!monitor_)
+            if (auto started = start_monitor(); !started) return tl::unexpected(started.error());
         guest_->start();
         const std::optional<int> status = wait_for_end();
         guest_->stop();
+        control_.detach();
         console_->flush();
-        if (status) return *status;
+        if (status) {
+            finish_monitor(leave_reason_);
+            return *status;
+        }
         const GuestEnd end = *guest_->end();
         // The boot goes, its reservation with it; the next one reserves afresh.
         guest_.reset();
         if (end.reason != GuestEnd::Reason::Reset || options_.no_reboot || options_.exec) {
             raw.reset();
+            finish_monitor(qmp_reason(end.reason));
             return exit_status(end);
         }
+        const bool asked = control_.take_reset_asked();
+        if (monitor_)
+            monitor_->tell(monitor_event(
+                "RESET",
+                {{"guest", !asked}, {"reason", asked ? "host-qmp-system-reset" : "guest-reset"}}));
     }
+}
+
+// A guest runs without a monitor, too, unless its place was chosen.
+Result<void> Session::start_monitor() {
+    auto directory = host::RuntimeDirectory::open({.path = options_.runtime_directory});
+    std::string why;
+    if (directory) {
+        runtime_ = std::move(*directory);
+        auto socket = MonitorSocket::listen(*runtime_);
+        auto monitor = socket ? Monitor::start(std::move(*socket), control_)
+                              : Result<std::unique_ptr<Monitor>>(tl::unexpected(socket.error()));
+        if (monitor) {
+            monitor_ = std::move(*monitor);
+            return {};
+        }
+        why = monitor.error().message;
+    } else {
+        why = directory.error().message;
+    }
+    if (!options_.runtime_directory.empty()) return fail("--runtime-dir: {}", why);
+    if (!monitor_refused_) warn(fmt::format("the guest has no monitor: {}", why));
+    monitor_refused_ = true;
+    return {};
+}
+
+// What the guest has counted to its end is the last that clients hear.
+void Session::finish_monitor(const char* reason) {
+    if (!monitor_) return;
+    std::vector<Json> events;
+    if (auto stats = monitor_stats(control_))
+        events.push_back(monitor_event(kFinalStatsEvent, {{"stats", std::move(*stats)}}));
+    const bool guest = std::string_view(reason).starts_with("guest");
+    events.push_back(monitor_event("SHUTDOWN", {{"guest", guest}, {"reason", reason}}));
+    monitor_->finish(std::move(events));
+    monitor_.reset();
 }
 
 Result<void> Session::open_outputs() {
@@ -187,7 +259,7 @@ Result<void> Session::open_kvm() {
     soft.cpu_model = options_.cpu;
     soft.guest_name = options_.name;
     if (options_.reserve_perfmon != ReservePerfmon::No) {
-        auto registry = host::PerfmonRegistry::open();
+        auto registry = host::PerfmonRegistry::open({.path = options_.runtime_directory});
         if (!registry) return tl::unexpected(registry.error());
         registry_ = std::move(*registry);
         host::HolderInfo owner;
@@ -218,11 +290,12 @@ Result<std::unique_ptr<Guest>> Session::boot(Ram& ram) {
 }
 
 std::optional<int> Session::wait_for_end() {
-    enum { kEnd, kSignal, kTyped, kRoom, kTimer, kConsole, kCommand, kCount };
+    enum { kEnd, kSignal, kQuit, kTyped, kRoom, kTimer, kConsole, kCommand, kCount };
     std::array<pollfd, kCount> events = {};
     const auto watch = [&](unsigned n, int descriptor) { events[n] = {descriptor, POLLIN, 0}; };
     watch(kEnd, guest_->end_descriptor());
     watch(kSignal, signals_.descriptor());
+    watch(kQuit, control_.quit_descriptor());
     watch(kRoom, room_.get());
     watch(kTimer, guest_->timer_descriptor());
     for (;;) {
@@ -239,6 +312,10 @@ std::optional<int> Session::wait_for_end() {
             if (command_output_) command_output_->flush();
         }
         if (events[kEnd].revents) return std::nullopt;
+        if (events[kQuit].revents) {
+            leave_reason_ = "host-qmp-quit";
+            return 0;
+        }
         if (events[kTimer].revents) guest_->run_timers();
         if (events[kRoom].revents) {
             eventfd_t count = 0;
@@ -249,7 +326,10 @@ std::optional<int> Session::wait_for_end() {
             if (const auto status = read_typed()) return status;
         if (events[kSignal].revents) {
             while (const int number = signals_.next())
-                if (number != SIGCONT) return 128 + number;
+                if (number != SIGCONT) {
+                    leave_reason_ = "host-signal";
+                    return 128 + number;
+                }
         }
     }
 }

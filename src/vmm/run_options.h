@@ -32,6 +32,9 @@ struct RunOptions {
     kvm::SoftEngine engine = kvm::SoftEngine::Interpreter;
     Accelerator accelerator = Accelerator::Soft;
 
+    // Where guests and users of the performance monitor meet; empty: by convention.
+    std::string runtime_directory;
+
     // --exec: run this in the guest, its output on stdout, and exit with its status.
     std::optional<std::string> exec;
     // Where the guest's console goes instead of stdout (stderr with --exec).

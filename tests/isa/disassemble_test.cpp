@@ -73,7 +73,6 @@ bool spelled_differently(Opcode opcode) {
         case Opcode::Rlwinm:
         case Opcode::Rlwnm:
         case Opcode::Ehpriv:
-        case Opcode::Mfcr:  // "mfcr r3,-1"
         case Opcode::Mfspr:
         case Opcode::Mtspr:
         case Opcode::Mftb:

@@ -121,6 +121,7 @@ TEST_F(Board, ReleasesSecondaryCpusWithSixtyFourMebibytesMapped) {
     EXPECT_EQ(start.mapping.physical, 0x0c000000U);
     EXPECT_EQ(start.mapping.size, 64 * kMiB);
     EXPECT_EQ(start.mapping.tlb1_entry, 1U);
+    EXPECT_TRUE(start.mapping.protect) << "CPU 0 may broadcast tlbivax before CPU 1 runs";
     std::array<uint64_t, 32> gpr{};
     gpr[3] = 0x1234;
     gpr[7] = 64 * kMiB;

@@ -120,6 +120,10 @@ bool SoftVcpu::any_thread_ioctl(uint32_t request, void* argument, int& result) {
             (cap.cap == KVM_CAP_PPC_EPR ? external_proxy_ : halt_exit_) = cap.args[0] != 0;
             break;
         }
+        case KVM_SOFT_GET_EVENT_TOTALS:
+            result = event_totals(totals_.ask(mutex_, core_.state.totals, [this] { wake(); }),
+                                  *static_cast<kvm_soft_event_totals*>(argument));
+            return true;
         default:
             return false;
     }

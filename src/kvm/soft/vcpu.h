@@ -11,6 +11,7 @@
 #include "core/core.h"
 #include "engine/engine.h"
 #include "kvm/handles.h"
+#include "kvm/soft/event_totals.h"
 #include "kvm/soft/guest_debugger.h"
 #include "kvm/soft/mailbox.h"
 #include "kvm/soft/sleeper.h"
@@ -121,6 +122,7 @@ class SoftVcpu final : public Vcpu {
     std::atomic<uint64_t> deadline_{kNever};  // ticks of guest time
     std::atomic<uint64_t> cycles_{0};
     uint32_t perfmon_epoch_seen_ = 0;
+    TotalsExchange totals_;
 };
 
 }  // namespace perfvisor::kvm

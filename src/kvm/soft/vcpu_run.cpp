@@ -38,6 +38,7 @@ int SoftVcpu::run_guest() {
         if (step.leave) break;
         step = core_.halted() ? wait_for_event() : execute();
     }
+    totals_.answer(core_.state.totals);
     tlb_.publish();
     return step.result;
 }
@@ -82,6 +83,7 @@ bool SoftVcpu::leave_requested() {
 SoftVcpu::Step SoftVcpu::look_at_events() {
     core_.state.attention.exchange(0);
     take_requests();
+    totals_.answer(core_.state.totals);
     if (leave_requested() || deadline_reached()) return exit_interrupted();
     deliver_interrupts();
     if (core_.checkstop()) return exit_for(KVM_EXIT_SHUTDOWN);

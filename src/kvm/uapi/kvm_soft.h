@@ -64,4 +64,23 @@ struct kvm_soft_freeze {
 #define KVM_SOFT_HLT_CRITICAL (1u << 1)      /* critical input or critical doorbell */
 #define KVM_SOFT_HLT_MACHINE_CHECK (1u << 2) /* machine check input */
 
+/*
+ * KVM_SOFT_GET_EVENT_TOTALS (vCPU, any thread): how often each event of the performance monitor's
+ * catalogue has happened on the vCPU since it was made, whoever has the performance monitor; all
+ * as of one instruction boundary after the call. The guest sees nothing of it, and its course
+ * stays the same to the bit. The entries come by ascending event code; events that are not counted
+ * have none. -E2BIG: there are `count` entries, more than `room`; the first `room` are filled in.
+ */
+struct kvm_soft_event_total {
+    __u64 total;
+    __u32 event; /* as PMLCa[EVENT] selects it */
+    __u32 padding;
+};
+struct kvm_soft_event_totals {
+    __u64 entries; /* in: address of an array of kvm_soft_event_total */
+    __u32 room;    /* in: how many entries it has */
+    __u32 count;   /* out */
+};
+#define KVM_SOFT_GET_EVENT_TOTALS KVM_PPC_IOWR(0xf6, struct kvm_soft_event_totals)
+
 #endif /* PERFVISOR_KVM_SOFT_H */
