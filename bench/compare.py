@@ -378,7 +378,8 @@ def find_program(name):
 def select(only):
     chosen = [w for w in workloads.GUEST if not only or w.name in only or w.group in only]
     if only and not chosen and "counting" not in only:
-        known = ["counting"] + [w.name for w in workloads.GUEST] + list({w.group: 0 for w in workloads.GUEST})
+        known = dict.fromkeys(["counting", *(w.group for w in workloads.GUEST),
+                               *(w.name for w in workloads.GUEST)])
         sys.exit(f"bench: no such workload; there are: {', '.join(known)}")
     return chosen
 

@@ -125,8 +125,8 @@ def process_cpu_seconds(pid):
 
 
 def memory_mib(pid):
-    """(all, without guest RAM) of what a process has in memory, MiB. Guest RAM is whatever mapping is
-    as large as it. Shared pages count by their share (Pss): code that a translator writes through
+    """(all, without guest RAM) of what a process has in memory, MiB. Guest RAM is whatever mapping
+    is as large as it. Shared pages count by their share (Pss): code that a translator writes through
     one mapping and executes through another is one page, not two."""
     total = guest = size = 0
     with open(f"/proc/{pid}/smaps", encoding="ascii", errors="replace") as file:
