@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
 #include <algorithm>
@@ -22,6 +23,7 @@ namespace {
 
 constexpr std::string_view kPrefix = "guest-", kSuffix = ".qmp";
 constexpr int kBacklog = 16;
+constexpr timeval kPatience{5, 0};
 
 std::string errno_text(int error = errno) {
     return std::generic_category().message(error);
@@ -64,15 +66,20 @@ std::vector<std::string> socket_names(const host::RuntimeDirectory& directory) {
     return names;
 }
 
-// A connection, or the errno: ECONNREFUSED where nobody listens any more.
-UniqueFd connect_to(const host::RuntimeDirectory& directory, const std::string& name, int& error) {
-    UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+// A connection, or the errno: ECONNREFUSED where nobody listens any more, EAGAIN where the queue is
+// full and stays so for as long as `patience`.
+UniqueFd connect_to(const host::RuntimeDirectory& directory, const std::string& name,
+                    timeval patience, int& error) {
+    UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const sockaddr_un address = address_of(directory, name);
+    setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     error = 0;
     if (!fd ||
         connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
         error = errno;
         fd.reset();
+    } else {
+        fcntl(fd.get(), F_SETFL, O_NONBLOCK);
     }
     return fd;
 }
@@ -83,7 +90,7 @@ void remove_leftovers(const host::RuntimeDirectory& directory) {
     for (const std::string& name : socket_names(directory)) {
         const auto before = identity_of(directory, name);
         int error = 0;
-        connect_to(directory, name, error);
+        connect_to(directory, name, {0, 1000}, error);
         if (before && error == ECONNREFUSED && identity_of(directory, name) == before)
             unlinkat(directory.fd(), name.c_str(), 0);
     }
@@ -144,7 +151,7 @@ Result<std::vector<MonitorConnection>> connect_monitors(const host::RuntimeDirec
     if (!directory.exists()) return connections;
     for (std::string& name : socket_names(directory)) {
         int error = 0;
-        UniqueFd fd = connect_to(directory, name, error);
+        UniqueFd fd = connect_to(directory, name, kPatience, error);
         if (fd)
             connections.push_back({std::move(name), std::move(fd)});
         else if (error != ECONNREFUSED && error != ENOENT)

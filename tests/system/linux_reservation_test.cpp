@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What Linux and its perf make of the reservation's outcomes, and of being counted from outside.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+
+#include "conversation.h"
+#include "subprocess.h"
+
+namespace perfvisor::test {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ContainsRegex;
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr const char* kLook =
+    "ls /proc/device-tree/cpus/*/power-isa-e.pm 2>/dev/null; perf stat -e instructions true 2>&1; "
+    "echo end";
+
+class LinuxReservationTest : public testing::Test {
+  protected:
+    void SetUp() override {
+        std::string name = (fs::temp_directory_path() / "perfvisor-XXXXXX").string();
+        ASSERT_NE(mkdtemp(name.data()), nullptr);
+        directory = name;
+    }
+    void TearDown() override { fs::remove_all(directory); }
+
+    Finished boot(const std::string& script, std::vector<std::string> options) const {
+        options.insert(options.end(), {"--runtime-dir", directory.string()});
+        return linux_guest(script, options);
+    }
+
+    fs::path directory;
+};
+
+TEST_F(LinuxReservationTest, WithTheReservationPerfCounts) {
+    const Finished finished = boot(kLook, {"--reserve-perfmon=required"});
+    EXPECT_EQ(finished.status, 0) << finished.err;
+    EXPECT_THAT(finished.out, HasSubstr("/power-isa-e.pm"));
+    EXPECT_THAT(finished.out, ContainsRegex(" [1-9][0-9]{4,} +instructions"));
+    EXPECT_THAT(finished.out, HasSubstr("end"));
+}
+
+TEST_F(LinuxReservationTest, WhileTheHostHoldsLinuxStartsWithoutAndPerfDoesNotCount) {
+    Conversation host({PERFVISOR_BINARY, "perfmon", "hold", "--runtime-dir", directory.string(),
+                       "--name", "the-host", "--", "/bin/sh", "-c", "echo held; exec cat"});
+    ASSERT_EQ(host.line("held"), "held");
+    const Finished finished = boot(kLook, {"--reserve-perfmon"});
+    EXPECT_EQ(finished.status, 0) << finished.err;
+    EXPECT_THAT(finished.err, HasSubstr("host user 'the-host'"));
+    EXPECT_THAT(finished.out, Not(HasSubstr("/power-isa-e.pm")));
+    EXPECT_THAT(finished.out, ContainsRegex("\n +0 +instructions"));
+    EXPECT_THAT(finished.out, HasSubstr("end"));
+}
+
+// The virtual clock makes a boot of Linux repeatable; a host that looks at the vCPU every
+// millisecond leaves it so.
+TEST_F(LinuxReservationTest, CountingFromOutsideLeavesTheRunAsItIs) {
+    const std::string script = "cat /proc/uptime /proc/interrupts; ls -lR /bin | head -100";
+    const Finished alone = boot(script, {"--clock=virtual"});
+    ASSERT_EQ(alone.status, 0) << alone.err;
+    ASSERT_NE(alone.out, "");
+
+    Conversation watched({PERFVISOR_BINARY, "run", "-m", "256M", "-kernel", guest_file("vmlinux"),
+                          "-initrd", guest_file("rootfs.cpio.gz"), "--clock=virtual",
+                          "--runtime-dir", directory.string(), "--exec", script});
+    Finished counted;
+    do {
+        counted = run({PERFVISOR_BINARY, "stat", "--runtime-dir", directory.string(), "-I", "1",
+                       "-x", ",", "-e", "instructions"});
+    } while (counted.err.find("no guest is running") != std::string::npos);
+    EXPECT_EQ(counted.status, 0) << counted.err;
+    EXPECT_GT(std::count(counted.err.begin(), counted.err.end(), '\n'), 10);
+    EXPECT_EQ(watched.wait(), 0);
+    EXPECT_EQ(watched.out(), alone.out);
+}
+
+}  // namespace
+}  // namespace perfvisor::test

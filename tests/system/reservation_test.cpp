@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Who gets the performance monitor, between real processes: guests, host users and what kills
+// them. The guest is guests/probe.S, which says what it finds.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "conversation.h"
+#include "subprocess.h"
+
+namespace perfvisor::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::HasSubstr;
+
+constexpr const char* kWithPm = "boot pm=1 pmlca0=00020000";
+constexpr const char* kWithoutPm = "boot pm=0 pmlca0=00000000";
+constexpr const char* kCounted = "000186a0";  // the 100000 instructions of the guest's 'c'
+constexpr const char* kCountedNothing = "00000000";
+
+class ReservationTest : public testing::Test {
+  protected:
+    void SetUp() override {
+        std::string name = (fs::temp_directory_path() / "perfvisor-XXXXXX").string();
+        ASSERT_NE(mkdtemp(name.data()), nullptr);
+        directory = name;
+    }
+    void TearDown() override { fs::remove_all(directory); }
+
+    std::vector<std::string> command(std::vector<std::string> words,
+                                     std::vector<std::string> more = {}) const {
+        words.insert(words.begin(), PERFVISOR_BINARY);
+        words.insert(words.end(), {"--runtime-dir", directory.string()});
+        words.insert(words.end(), more.begin(), more.end());
+        return words;
+    }
+    std::vector<std::string> guest(const std::string& name,
+                                   const std::string& option = "--reserve-perfmon") const {
+        std::vector<std::string> words = {"run", "-kernel", PROBE_GUEST, "--name", name};
+        if (!option.empty()) words.push_back(option);
+        return command(words);
+    }
+    std::vector<std::string> hold(const std::string& name) const {
+        // Says that it holds, then waits for its input's end.
+        return command({"perfmon", "hold", "--name", name},
+                       {"--", "/bin/sh", "-c", "echo held; exec cat"});
+    }
+    json status() const {
+        const Finished finished = run(command({"perfmon", "status", "--json"}));
+        EXPECT_EQ(finished.status, 0) << finished.err;
+        return json::parse(finished.out, nullptr, false);
+    }
+    std::string state() const { return status().value("state", "?"); }
+
+    fs::path directory;
+};
+
+TEST_F(ReservationTest, StatusNamesWhoHolds) {
+    EXPECT_EQ(status(), json({{"state", "free"}, {"holders", json::array()}}));
+    Conversation one(guest("alpha"));
+    Conversation two(guest("beta"));
+    ASSERT_EQ(one.line("boot"), kWithPm);
+    ASSERT_EQ(two.line("boot"), kWithPm);
+    const json shown = status();
+    EXPECT_EQ(shown["state"], "guest");
+    ASSERT_EQ(shown["holders"].size(), 2u);
+    for (const json& holder : shown["holders"]) {
+        const bool first = holder["name"] == "alpha";
+        EXPECT_EQ(holder["class"], "guest");
+        EXPECT_EQ(holder["pid"], first ? one.pid() : two.pid());
+        EXPECT_EQ(holder["since"].get<std::string>().size(), 20u) << "2026-01-31T10:20:30Z";
+        EXPECT_EQ(holder["name"], first ? "alpha" : "beta");
+    }
+    EXPECT_THAT(run(command({"perfmon", "status"})).out, HasSubstr("guest 'alpha' (PID"));
+}
+
+TEST_F(ReservationTest, AHostUserIsRefusedWhileAGuestHolds) {
+    Conversation holder(guest("the-holder"));
+    ASSERT_EQ(holder.line("boot"), kWithPm);
+    for (const std::vector<std::string>& user :
+         {command({"stat"}), command({"perfmon", "hold"}, {"--", "/bin/true"})}) {
+        const Finished refused = run(user);
+        EXPECT_EQ(refused.status, 1);
+        EXPECT_THAT(refused.err, HasSubstr("guest 'the-holder' (PID"));
+    }
+    holder.say("c");
+    EXPECT_EQ(holder.line("0"), kCounted) << "the holder must not be disturbed";
+}
+
+TEST_F(ReservationTest, AGuestStartsWithoutWhileTheHostHoldsAndHasItAfterAReset) {
+    Conversation host(hold("the-host"));
+    ASSERT_EQ(host.line("held"), "held");
+    EXPECT_EQ(state(), "host");
+    Conversation patient(guest("patient"));
+    ASSERT_EQ(patient.line("boot"), kWithoutPm);
+    patient.say("c");
+    EXPECT_EQ(patient.line("0"), kCountedNothing);
+    host.signal(SIGTERM);
+    EXPECT_EQ(host.wait(), 128 + SIGTERM);
+    EXPECT_EQ(state(), "free") << "a guest reserves at its start only";
+    patient.say("c");
+    EXPECT_EQ(patient.line("0"), kCountedNothing);
+    patient.say("r");
+    ASSERT_EQ(patient.line("boot"), kWithPm);
+    EXPECT_EQ(state(), "guest");
+    patient.say("c");
+    EXPECT_EQ(patient.line("0"), kCounted);
+    patient.say("p");
+    EXPECT_EQ(patient.wait(), 0);
+    EXPECT_THAT(patient.err(), HasSubstr("without a performance monitor"));
+    EXPECT_THAT(patient.err(), HasSubstr("host user 'the-host' (PID"));
+    EXPECT_EQ(state(), "free");
+}
+
+TEST_F(ReservationTest, RequiredMakesTheRefusalFatal) {
+    Conversation host(hold("the-host"));
+    ASSERT_EQ(host.line("held"), "held");
+    const Finished refused = run(guest("patient", "--reserve-perfmon=required"));
+    EXPECT_EQ(refused.status, 1);
+    EXPECT_EQ(refused.out, "");
+    EXPECT_THAT(refused.err, HasSubstr("--reserve-perfmon=required"));
+    EXPECT_THAT(refused.err, HasSubstr("host user 'the-host' (PID"));
+}
+
+TEST_F(ReservationTest, AGuestThatDoesNotAskHasNoneAndHoldsNone) {
+    Conversation plain(guest("plain", ""));
+    ASSERT_EQ(plain.line("boot"), kWithoutPm);
+    EXPECT_EQ(state(), "free");
+    plain.say("cp");
+    EXPECT_EQ(plain.line("0"), kCountedNothing);
+    EXPECT_EQ(plain.wait(), 0);
+    EXPECT_EQ(plain.err(), "") << "no warning where nothing was asked for";
+}
+
+TEST_F(ReservationTest, HostUsersShare) {
+    Conversation one(hold("one"));
+    Conversation two(hold("two"));
+    ASSERT_EQ(one.line("held"), "held");
+    ASSERT_EQ(two.line("held"), "held");
+    EXPECT_EQ(status()["holders"].size(), 2u);
+    one.signal(SIGKILL);
+    EXPECT_EQ(one.wait(), 128 + SIGKILL);
+    EXPECT_EQ(state(), "host");
+}
+
+TEST_F(ReservationTest, HoldExitsAsItsCommandDoes) {
+    EXPECT_EQ(run(command({"perfmon", "hold"}, {"--", "/bin/sh", "-c", "exit 7"})).status, 7);
+    EXPECT_EQ(run(command({"perfmon", "hold"}, {"--", "/bin/sh", "-c", "kill -9 $$"})).status,
+              128 + SIGKILL);
+    const Finished missing = run(command({"perfmon", "hold"}, {"--", "/no/such/command"}));
+    EXPECT_EQ(missing.status, 127);
+    EXPECT_THAT(missing.err, HasSubstr("/no/such/command"));
+    EXPECT_EQ(state(), "free");
+}
+
+TEST_F(ReservationTest, SigkillOfAGuestFrees) {
+    Conversation one(guest("one"));
+    Conversation two(guest("two"));
+    ASSERT_EQ(one.line("boot"), kWithPm);
+    ASSERT_EQ(two.line("boot"), kWithPm);
+    one.signal(SIGKILL);
+    EXPECT_EQ(one.wait(), 128 + SIGKILL);
+    EXPECT_EQ(state(), "guest");
+    two.signal(SIGKILL);
+    EXPECT_EQ(two.wait(), 128 + SIGKILL);
+    EXPECT_EQ(state(), "free");
+    Conversation host(hold("host"));
+    EXPECT_EQ(host.line("held"), "held");
+}
+
+TEST_F(ReservationTest, TwoGuestsEachCountTheirOwnInstructionsOnly) {
+    Conversation one(guest("one"));
+    Conversation two(guest("two"));
+    ASSERT_EQ(one.line("boot"), kWithPm);
+    ASSERT_EQ(two.line("boot"), kWithPm);
+    for (int round = 0; round < 20; ++round) {
+        one.say("c");
+        two.say("c");
+        ASSERT_EQ(one.line("0"), kCounted);
+        ASSERT_EQ(two.line("0"), kCounted);
+    }
+}
+
+// ---- perfvisor stat ----
+
+std::vector<json> objects(const std::string& lines) {
+    std::vector<json> list;
+    for (size_t start = 0; start < lines.size();) {
+        const size_t end = lines.find('\n', start);
+        json one = json::parse(lines.substr(start, end - start), nullptr, false);
+        if (!one.is_discarded()) list.push_back(std::move(one));
+        start = end == std::string::npos ? lines.size() : end + 1;
+    }
+    return list;
+}
+
+TEST_F(ReservationTest, StatCountsARunningGuestFromOutside) {
+    Conversation watched(guest("watched", ""));
+    ASSERT_EQ(watched.line("boot"), kWithoutPm);
+    const Finished counted =
+        run(command({"stat", "--json", "-e", "instructions,branches,COMPLETED_LOAD_OPS,r56"},
+                    {"--", "/bin/sleep", "0.2"}));
+    EXPECT_EQ(counted.status, 0) << counted.err;
+    const std::vector<json> events = objects(counted.err);
+    ASSERT_EQ(events.size(), 4u) << counted.err;
+    std::vector<double> counts;
+    for (const json& event : events)
+        counts.push_back(std::stod(event["counter-value"].get<std::string>()));
+    // The guest waits for a command: three instructions, one load and one branch a round.
+    EXPECT_EQ(events[0]["event"], "instructions");
+    EXPECT_GT(counts[0], 1000);
+    EXPECT_NEAR(counts[1], counts[0] / 3, 4);
+    EXPECT_NEAR(counts[2], counts[0] / 3, 4);
+    EXPECT_EQ(counts[3], 0) << "interrupts";
+}
+
+TEST_F(ReservationTest, StatKeepsGuestsFromReservingWhileItCounts) {
+    Conversation watched(guest("watched", ""));
+    ASSERT_EQ(watched.line("boot"), kWithoutPm);
+    Conversation counting(command({"stat", "--guest", "watched"},
+                                  {"--", "/bin/sh", "-c", "echo counting; exec cat"}));
+    ASSERT_EQ(counting.line("counting"), "counting");
+    Conversation late(guest("late"));
+    ASSERT_EQ(late.line("boot"), kWithoutPm);
+    const Finished refused = run(guest("latest", "--reserve-perfmon=required"));
+    EXPECT_EQ(refused.status, 1);
+    EXPECT_THAT(refused.err, HasSubstr("host user 'perfvisor stat' (PID"));
+    counting.signal(SIGTERM);
+    EXPECT_EQ(counting.wait(), 128 + SIGTERM);
+    EXPECT_THAT(counting.err(), HasSubstr("Performance counter stats for guest 'watched' (PID"));
+    late.say("r");
+    EXPECT_EQ(late.line("boot"), kWithPm);
+}
+
+// The intervals add up to all that the guest did, its last instructions included.
+TEST_F(ReservationTest, StatCountsToTheGuestsEndAndOverResets) {
+    Conversation watched(guest("watched", ""));
+    ASSERT_EQ(watched.line("boot"), kWithoutPm);
+    Conversation counting(command({"stat", "-x", ";", "-e", "instructions", "-I", "50"}));
+    while (state() != "host")
+        ASSERT_EQ(counting.err().find("perfvisor:"), std::string::npos) << counting.err();
+    watched.say("ccc");
+    for (int n = 0; n < 3; ++n)
+        ASSERT_EQ(watched.line("0"), kCountedNothing);
+    watched.say("r");
+    ASSERT_EQ(watched.line("boot"), kWithoutPm);
+    watched.say("p");
+    EXPECT_EQ(watched.wait(), 0);
+    EXPECT_EQ(counting.wait(), 0);
+    double total = 0;
+    std::string lines = counting.err();
+    while (!lines.empty()) {
+        const size_t field = lines.find(';'), end = lines.find('\n');
+        ASSERT_NE(field, std::string::npos) << lines;
+        const double count = std::atof(lines.c_str() + field + 1);
+        EXPECT_GE(count, 0) << "totals must not fall at a reset";
+        total += count;
+        lines.erase(0, end == std::string::npos ? lines.size() : end + 1);
+    }
+    EXPECT_EQ(counting.err().find("not counted"), std::string::npos) << counting.err();
+    EXPECT_GT(total, 3 * 100'000);
+}
+
+TEST_F(ReservationTest, StatSaysWhatIsWrong) {
+    const Finished none = run(command({"stat"}));
+    EXPECT_EQ(none.status, 1);
+    EXPECT_THAT(none.err, HasSubstr("no guest is running"));
+    Conversation watched(guest("watched", ""));
+    ASSERT_EQ(watched.line("boot"), kWithoutPm);
+    const Finished other = run(command({"stat", "--guest", "nobody"}));
+    EXPECT_EQ(other.status, 1);
+    EXPECT_THAT(other.err, HasSubstr("'watched' (PID"));
+    const Finished unknown = run(command({"stat", "-e", "flux-capacitance"}));
+    EXPECT_EQ(unknown.status, 1);
+    EXPECT_THAT(unknown.err, HasSubstr("flux-capacitance"));
+    EXPECT_EQ(state(), "free");
+}
+
+TEST_F(ReservationTest, AKilledGuestsMonitorIsNoGuest) {
+    {
+        Conversation killed(guest("killed", ""));
+        ASSERT_EQ(killed.line("boot"), kWithoutPm);
+        killed.signal(SIGKILL);
+        EXPECT_EQ(killed.wait(), 128 + SIGKILL);
+    }
+    EXPECT_THAT(run(command({"stat"})).err, HasSubstr("no guest is running"));
+    Conversation next(guest("next", ""));
+    ASSERT_EQ(next.line("boot"), kWithoutPm);
+    size_t sockets = 0;
+    for (const auto& entry : fs::directory_iterator(directory))
+        if (entry.is_socket()) ++sockets;
+    EXPECT_EQ(sockets, 1u) << "the leftover must have been removed";
+    next.say("p");
+    EXPECT_EQ(next.wait(), 0);
+    for (const auto& entry : fs::directory_iterator(directory))
+        EXPECT_FALSE(entry.is_socket()) << entry.path();
+}
+
+}  // namespace
+}  // namespace perfvisor::test
