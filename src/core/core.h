@@ -111,7 +111,8 @@ class Core {
     // Physical address of the instruction at `ea`, in the current MSR[IS], PID, [PR]. False with
     // fault() set (ISI, instruction TLB error), or where there is no memory: machine check. Pages
     // marked little-endian are not executed from: ISI with ESR[BO].
-    bool translate_fetch(uint64_t ea, uint64_t& physical);
+    // `every_process` tells whether the translation holds whatever the PID is (TID 0).
+    bool translate_fetch(uint64_t ea, uint64_t& physical, bool* every_process = nullptr);
 
     // ---- Exceptions ----
     void raise(const Fault& fault) { fault_ = fault, fault_pending_ = true; }

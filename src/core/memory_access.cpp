@@ -58,7 +58,7 @@ bool Core::translate_data(uint64_t ea, Access access, uint64_t& physical, bool e
     return true;
 }
 
-bool Core::translate_fetch(uint64_t ea, uint64_t& physical) {
+bool Core::translate_fetch(uint64_t ea, uint64_t& physical, bool* every_process) {
     Translation translation;
     if (!translate(ea, Access::Fetch, context(Access::Fetch, false), translation)) return false;
     if (translation.attributes & kLittleEndian) {
@@ -66,6 +66,7 @@ bool Core::translate_fetch(uint64_t ea, uint64_t& physical) {
         return false;
     }
     physical = translation.physical;
+    if (every_process) *every_process = translation.tid == 0;
     if (config_.memory->find(physical)) return true;
     raise({.kind = Interrupt::MachineCheck,
            .esr = mcsr::kIF | mcsr::kMAV,

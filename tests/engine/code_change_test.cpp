@@ -160,6 +160,44 @@ TEST(CodeChange, TwoMappingsOfOnePageShareCodeAndItsChanges) {
     EXPECT_EQ(guest.state().gpr[3], 5u);
 }
 
+TEST(CodeChange, EachProcessRunsItsOwnCodeAndAllShareTheGlobalOne) {
+    Guest guest;
+    for (uint32_t pid : {1, 2}) {
+        core::TlbEntry entry;
+        entry.valid = true;
+        entry.tid = pid;
+        entry.ea = 0x10000000;
+        entry.ra = 0x50000 + 0x1000 * pid;
+        entry.size = 0x1000;
+        entry.permissions = Guest::kAllPermissions;
+        guest.core().mmu().set_entry(1, pid, entry);
+        guest.program(
+            "addi r" + std::to_string(10 + pid) + ",r" + std::to_string(10 + pid) + ",1\n blr",
+            0x50000 + 0x1000 * pid);
+    }
+    guest.program(R"(
+        li r9,50
+        lis r8,0x1000
+        mtctr r8
+    loop: li r3,1
+        mtspr 48,r3
+        isync
+        bctrl
+        bctrl
+        li r3,2
+        mtspr 48,r3
+        isync
+        bctrl
+        addi r9,r9,-1
+        cmpwi r9,0
+        bne loop
+        wait 0
+    )");
+    ASSERT_TRUE(guest.run());
+    EXPECT_EQ(guest.state().gpr[11], 100u);
+    EXPECT_EQ(guest.state().gpr[12], 50u);
+}
+
 TEST(CodeChange, IcbiInItsOwnBlockIsHarmless) {
     Guest guest;
     guest.program("li32 r3,0x1000\n icbi 0,r3\n li r4,4\n icbi 0,r3\n isync\n wait 0");

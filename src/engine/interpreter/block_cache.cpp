@@ -22,9 +22,9 @@ BlockCache::BlockCache()
       buckets_(kBuckets),
       arena_(new std::byte[kArenaBytes]) {}
 
-void BlockCache::enter_jump(uint64_t pc, uint32_t mode, Block* block) {
-    jumps_[jump_index(pc)] = {jump_tag(pc, mode), block};
-    group_used_[group_of(pc)] = true;
+void BlockCache::enter_jump(uint64_t pc, uint32_t mode, uint32_t mode_mask, Block* block) {
+    jumps_[jump_index(pc)] = {jump_tag(pc, mode), jump_tag(0xffffffff, mode_mask), block};
+    pages_with_jumps_.set(page_bit(pc));
 }
 
 void BlockCache::forget_jump(uint64_t pc) {
@@ -32,22 +32,24 @@ void BlockCache::forget_jump(uint64_t pc) {
 }
 
 void BlockCache::forget_jumps(uint64_t ea, uint64_t size) {
-    if (size > kGroups * core::kPageSize) {
+    if (size > 16 * core::kPageSize) {
         forget_all_jumps();
         return;
     }
     const uint64_t pages = ((ea & ~core::kPageMask) + size + core::kPageSize - 1) / core::kPageSize;
     for (uint64_t n = 0; n < pages; ++n) {
-        const unsigned group = group_of(ea + n * core::kPageSize);
-        if (!group_used_[group]) continue;
-        std::fill_n(jumps_.begin() + group * kGroupSize, kGroupSize, Jump{});
-        group_used_[group] = false;
+        const uint64_t page = (ea & core::kPageMask) + n * core::kPageSize;
+        if (!pages_with_jumps_.test(page_bit(page))) continue;
+        const unsigned group = jump_index(page) & ~(kGroupSize - 1);
+        for (unsigned i = group; i < group + kGroupSize; ++i)
+            if (((jumps_[i].tag ^ page) & jump_tag(core::kPageMask & 0xffffffff, 0)) == 0)
+                jumps_[i] = {};
     }
 }
 
 void BlockCache::forget_all_jumps() {
     std::fill(jumps_.begin(), jumps_.end(), Jump{});
-    group_used_.fill(false);
+    pages_with_jumps_.reset();
 }
 
 Block* BlockCache::find(uint64_t physical, uint32_t mode) const {

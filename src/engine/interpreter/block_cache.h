@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -56,9 +57,10 @@ class BlockCache {
     // meant, below 2^16.
     Block* find_jump(uint64_t pc, uint32_t mode) const {
         const Jump& jump = jumps_[jump_index(pc)];
-        return jump.tag == jump_tag(pc, mode) ? jump.block : nullptr;
+        return ((jump.tag ^ jump_tag(pc, mode)) & jump.mask) == 0 ? jump.block : nullptr;
     }
-    void enter_jump(uint64_t pc, uint32_t mode, Block* block);
+    // Enters it, good for every mode that agrees in the bits `mode_mask`.
+    void enter_jump(uint64_t pc, uint32_t mode, uint32_t mode_mask, Block* block);
     void forget_jump(uint64_t pc);
     // The program counters of [ea, ea + size) lead nowhere any more.
     void forget_jumps(uint64_t ea, uint64_t size);
@@ -81,18 +83,21 @@ class BlockCache {
   private:
     struct Jump {
         uint64_t tag = ~uint64_t{0};
+        uint64_t mask = ~uint64_t{0};
         Block* block = nullptr;
     };
-    // A page's jumps lie together, so that they can be dropped without looking at the rest.
-    static constexpr unsigned kGroups = 16, kGroupSize = 1024;
-    static constexpr unsigned kBuckets = 1u << 14;
+    // A page's jumps lie in one group, so that they can be dropped without looking at the rest.
+    static constexpr unsigned kGroups = 32, kGroupSize = 1024;
+    static constexpr unsigned kPageBits = 1u << 14;
+    static constexpr unsigned kBuckets = 1u << 16;
     static constexpr size_t kArenaBytes = size_t{8} << 20;
 
-    static unsigned group_of(uint64_t pc) {
-        return static_cast<unsigned>(pc >> 12 ^ pc >> 16 ^ pc >> 22) & (kGroups - 1);
-    }
     static unsigned jump_index(uint64_t pc) {
-        return group_of(pc) * kGroupSize | (static_cast<unsigned>(pc >> 2) & (kGroupSize - 1));
+        const uint64_t page = pc >> 12;
+        return static_cast<unsigned>(pc >> 2 ^ page >> 5 ^ page >> 10) & (kGroups * kGroupSize - 1);
+    }
+    static unsigned page_bit(uint64_t pc) {
+        return static_cast<unsigned>(pc >> 12 ^ pc >> 26) & (kPageBits - 1);
     }
     // Program counters have 32 bits (a 64-bit core wants a second word here).
     static uint64_t jump_tag(uint64_t pc, uint32_t mode) { return uint64_t{mode} << 32 | pc; }
@@ -103,7 +108,8 @@ class BlockCache {
     void remove_from_bucket(Block* block);
 
     std::vector<Jump> jumps_;
-    std::array<bool, kGroups> group_used_{};
+    // Pages that may have jumps, by page_bit(): most translations that change are of data pages.
+    std::bitset<kPageBits> pages_with_jumps_;
     std::vector<Block*> buckets_;
     std::unordered_map<uint64_t, Block*> pages_;  // physical page address to its first block
     std::unique_ptr<std::byte[]> arena_;

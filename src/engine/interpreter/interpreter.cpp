@@ -20,6 +20,9 @@ uint32_t jump_mode(const CpuState& state) {
     return state.fetch_context << 1 | ((state.msr & core::msr::kFP) ? 1u : 0u);
 }
 
+// jump_mode() without the part that stands for the PID.
+constexpr uint32_t kNoProcess = 7;
+
 Mode mode_of(const CpuState& state) {
     return {(state.msr & core::msr::kPR) != 0, (state.msr & core::msr::kFP) != 0};
 }
@@ -48,7 +51,8 @@ Interpreter::~Interpreter() {
 
 Block* Interpreter::look_up(uint64_t pc, uint32_t jump_mode) {
     uint64_t physical = 0;
-    if (!core_.translate_fetch(pc, physical)) {
+    bool every_process = false;
+    if (!core_.translate_fetch(pc, physical, &every_process)) {
         core_.deliver_fault(pc);
         --core_.state.budget;
         return nullptr;
@@ -56,7 +60,7 @@ Block* Interpreter::look_up(uint64_t pc, uint32_t jump_mode) {
     const Mode mode = mode_of(core_.state);
     Block* block = blocks_.find(physical, mode.bits());
     if (!block) block = decode(physical, mode);
-    blocks_.enter_jump(pc, jump_mode, block);
+    blocks_.enter_jump(pc, jump_mode, every_process ? kNoProcess : ~uint32_t{0}, block);
     return block;
 }
 
