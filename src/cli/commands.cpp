@@ -41,6 +41,7 @@ int parse_and_run(std::vector<std::string> arguments) {
     add_run_command(app, action);
     add_list_command(app, action);
     add_perfmon_command(app, action);
+    add_stat_command(app, action);
 
     if (!arguments.empty() && !arguments.front().starts_with('-')) {
         const std::string name = arguments.front();

@@ -18,6 +18,7 @@ using Action = std::function<int()>;
 void add_run_command(CLI::App& app, Action& action);
 void add_list_command(CLI::App& app, Action& action);
 void add_perfmon_command(CLI::App& app, Action& action);
+void add_stat_command(CLI::App& app, Action& action);
 
 // --runtime-dir, the same for all commands.
 void add_runtime_directory_option(CLI::App& command, std::string& path);

@@ -56,7 +56,7 @@ Timers::Timers(CpuState& state, const TimeSource& source) : state_(state), sourc
 void Timers::reset() {
     frozen_ = false;
     lost_ = 0;
-    offset_ = 0 - running();
+    offset_ = 0;  // the source's own count, so that all cores of a VM agree
     last_time_base_ = 0;
     dec_zero_ = kNever;
     decar_ = tcr_ = tsr_ = 0;

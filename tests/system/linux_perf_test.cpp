@@ -37,7 +37,7 @@ std::map<std::string, Count> parse_stat(const std::string& text) {
 // perf's counts of `command` in the guest; its own output is dropped.
 std::map<std::string, Count> perf_stat(const std::string& events, const std::string& command) {
     const Finished result =
-        linux_guest("perf stat -x, -e " + events + " sh -c '" + command + "' 2>&1 >/dev/null",
+        linux_guest("perf stat -x, -e " + events + " " + command + " 2>&1 >/dev/null",
                     {"--reserve-perfmon=required", "--console-log", "/dev/null"});
     EXPECT_EQ(result.status, 0) << result.err;
     return parse_stat(result.out);

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A tool's end of a running guest's monitor.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "host/runtime_directory.h"
+#include "vmm/monitor_socket.h"
+
+namespace perfvisor::cli {
+
+class MonitorClient {
+  public:
+    // Negotiates and asks for the guest's name. Fails where no monitor speaks at the other end.
+    static Result<MonitorClient> open(vmm::MonitorConnection connection);
+
+    const std::string& guest() const { return guest_; }
+    pid_t pid() const { return pid_; }  // as the kernel says; 0 if of another PID namespace
+
+    // By vCPU, in order, then by event code.
+    using Counts = std::vector<std::map<unsigned, uint64_t>>;
+    // Where the guest has ended meanwhile: its counts at the end. Fails where it was killed or its
+    // KVM does not count.
+    Result<Counts> counts();
+
+    // Readable when the guest has something to say, which is then to be taken.
+    int descriptor() const { return descriptor_.get(); }
+    void take_news();
+    bool ended() const { return ended_; }
+
+  private:
+    using Json = nlohmann::json;
+    explicit MonitorClient(vmm::MonitorConnection connection);
+
+    Result<Json> call(const Json& request);
+    std::optional<Json> next_message(std::chrono::milliseconds limit);
+    bool receive(std::chrono::milliseconds limit);
+    void note_event(const Json& message);
+    static Result<Counts> parse_counts(const Json& stats);
+
+    std::string socket_;
+    UniqueFd descriptor_;
+    std::string guest_;
+    pid_t pid_ = 0;
+    std::string received_;
+    bool ended_ = false;
+    std::optional<Json> final_stats_;
+};
+
+// The guests that run.
+Result<std::vector<MonitorClient>> running_guests(const host::RuntimeDirectory& directory);
+
+}  // namespace perfvisor::cli
