@@ -55,10 +55,16 @@ Translator::~Translator() {
 // ---- the run loop ----
 
 Stop Translator::run(uint64_t instructions) {
-    CpuState& state = core_.state;
     constexpr auto kLongest = uint64_t{1} << 62;
     left_ = static_cast<int64_t>(std::min(instructions, kLongest));
-    state.pc &= ~uint64_t{3};
+    core_.state.pc &= ~uint64_t{3};
+    const Stop stop = run_what_is_left();
+    core_.state.budget = left_;
+    return stop;
+}
+
+Stop Translator::run_what_is_left() {
+    CpuState& state = core_.state;
     if (mmio_asked_) {
         mmio_asked_ = false;
         if (interpret(1) == Stop::Mmio) return Stop::Mmio;

@@ -42,6 +42,7 @@ class Translator final : public Engine,
     // long another thread waits for it.
     static constexpr int64_t kLongestRun = 1 << 15;
 
+    Stop run_what_is_left();
     // The code at pc, translated if need be. Null: the fetch met an exception, which was taken.
     const uint8_t* code_at_pc();
     // The block at pc, entered among the jumps; null as above.

@@ -54,7 +54,7 @@ struct GuestBlock {
     uint32_t end_pc() const { return instructions.back().pc + 4; }
 };
 
-constexpr unsigned kMaxBlockInstructions = 64;
+constexpr unsigned kMaxBlockInstructions = 32;
 
 // Decodes the block at `pc`, whose instructions are at `host` in host memory, as far as its page.
 void decode_block(const core::CoreModel& model, uint32_t pc, const uint8_t* host, Mode mode,

@@ -77,12 +77,12 @@ void Emitter::look_up_jump() {
     mov(rcx, qword[rip + static_cast<const void*>(&shared().jump_key)]);
     or_(rcx, rax);
     cmp(rcx, qword[rdx + offsetof(Jump, key)]);
-    jne(runtime_.dispatch[guest_->mode.floating_point ? 1 : 0]);
-    jmp(qword[rdx + offsetof(Jump, code)]);
+    CodeGenerator::jne(runtime_.dispatch[guest_->mode.floating_point ? 1 : 0]);
+    CodeGenerator::jmp(qword[rdx + offsetof(Jump, code)]);
 }
 
 // Decrements CTR if BO says so; the label is where the branch is not taken.
-Emitter::Label* Emitter::branch_unless(const GuestInstruction& in) {
+Label* Emitter::branch_unless(const GuestInstruction& in) {
     const unsigned bo = isa::rd(in.word), bit = isa::ra(in.word);
     if ((bo & 20) == 20) return nullptr;
     Label* not_taken = new_label();

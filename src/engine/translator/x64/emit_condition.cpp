@@ -61,27 +61,27 @@ Emitter::Jumps Emitter::test_condition(unsigned bit) {
     if (bit % 4 != 3 && flags_field_ == static_cast<int>(field)) {
         switch (bit % 4) {
             case 0:
-                return {&CodeGenerator::jl, &CodeGenerator::jge};
+                return {&Emitter::jl, &Emitter::jge};
             case 1:
-                return {&CodeGenerator::jg, &CodeGenerator::jle};
+                return {&Emitter::jg, &Emitter::jle};
             default:
-                return {&CodeGenerator::je, &CodeGenerator::jne};
+                return {&Emitter::je, &Emitter::jne};
         }
     }
     flags_field_ = -1;
     switch (bit % 4) {
         case 0:
             test(byte[kState + cr_field_offset(field) + 7], 0x40);
-            return {&CodeGenerator::jnz, &CodeGenerator::jz};
+            return {&Emitter::jnz, &Emitter::jz};
         case 1:
             cmp(qword[kState + cr_field_offset(field)], 0);
-            return {&CodeGenerator::jg, &CodeGenerator::jle};
+            return {&Emitter::jg, &Emitter::jle};
         case 2:
             cmp(dword[kState + cr_field_offset(field)], 0);
-            return {&CodeGenerator::je, &CodeGenerator::jne};
+            return {&Emitter::je, &Emitter::jne};
         default:
             cmp(byte[kState + cr_so_offset(field)], 0);
-            return {&CodeGenerator::jne, &CodeGenerator::je};
+            return {&Emitter::jne, &Emitter::je};
     }
 }
 

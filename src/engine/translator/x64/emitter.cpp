@@ -145,7 +145,7 @@ void Emitter::leave(uint32_t pc, Exit exit) {
     jump_to(calls().leave);
 }
 
-Emitter::Label* Emitter::stopped_at(const GuestInstruction& in) {
+Label* Emitter::stopped_at(const GuestInstruction& in) {
     Label* label = new_label();
     later([this, &in, label, index = index_] {
         L(*label);
@@ -200,7 +200,7 @@ void Emitter::go_to(uint32_t target) {
 void Emitter::emit_fallback(const GuestInstruction& in) {
     Label *ops = new_label(), *changed = new_label();
     Label* stopped = stopped_at(in);
-    lea(rax, ptr[rip + *ops]);
+    lea_label(rax, *ops);
     call(calls().execute);
     test(edx, edx);
     jnz(*changed);
@@ -215,7 +215,7 @@ void Emitter::emit_fallback(const GuestInstruction& in) {
 
 void Emitter::call_handler(const GuestInstruction& in, Label* stopped, Label* done) {
     Label* ops = new_label();
-    lea(rax, ptr[rip + *ops]);
+    lea_label(rax, *ops);
     call(calls().execute);
     test(edx, edx);
     jz(*done);
@@ -238,7 +238,7 @@ void Emitter::emit_last(const GuestInstruction& in) {
     add_counts(guest_->total);
     mov(eax, in.pc);
     mov(qword[kState + kPcOffset], rax);
-    lea(rax, ptr[rip + *ops]);
+    lea_label(rax, *ops);
     jump_to(calls().execute_last);
     later([this, &in, ops] { emit_ops(*ops, in, interpreter::fall_through(1)); });
 }
@@ -263,6 +263,48 @@ void Emitter::put(unsigned reg, const Reg32& value) {
         mov(memory32(reg), value);
     else if (host32(reg).getIdx() != value.getIdx())
         mov(host32(reg), value);
+}
+
+// ---- labels ----
+
+void Emitter::L(Label& label) {
+    label.place = getCurr();
+    while (uint8_t* at = label.waiting) {
+        uint32_t to_next;
+        std::memcpy(&to_next, at, sizeof to_next);
+        const auto displacement = static_cast<int32_t>(label.place - (at + 4));
+        std::memcpy(at, &displacement, sizeof displacement);
+        label.waiting = to_next ? at - to_next : nullptr;
+    }
+}
+
+// Emits the displacement, the last four bytes of an instruction.
+void Emitter::refer(Label& label) {
+    auto* here = const_cast<uint8_t*>(getCurr());
+    if (label.place) {
+        dd(static_cast<uint32_t>(label.place - (here + 4)));
+        return;
+    }
+    dd(label.waiting ? static_cast<uint32_t>(here - label.waiting) : 0);
+    label.waiting = here;
+}
+
+void Emitter::jump_if(unsigned condition, Label& label) {
+    db(0x0f);
+    db(static_cast<int>(0x80 | condition));
+    refer(label);
+}
+
+void Emitter::jmp(Label& label, LabelType) {
+    db(0xe9);
+    refer(label);
+}
+
+void Emitter::lea_label(const Reg64& to, Label& label) {
+    db(to.getIdx() >= 8 ? 0x4c : 0x48);
+    db(0x8d);
+    db((to.getIdx() & 7) << 3 | 5);
+    refer(label);
 }
 
 }  // namespace perfvisor::engine::translator::x64

@@ -18,6 +18,12 @@
 
 namespace perfvisor::engine::translator::x64 {
 
+// A place in the code, which may be referred to before it is there.
+struct Label {
+    const uint8_t* place = nullptr;
+    uint8_t* waiting = nullptr;  // the last displacement that waits for it, which leads to others
+};
+
 class Emitter : private Xbyak::CodeGenerator {
   public:
     Emitter(CodeBuffer& buffer, const RuntimeCode& runtime, BlockCache& blocks);
@@ -32,8 +38,7 @@ class Emitter : private Xbyak::CodeGenerator {
   private:
     using Reg32 = Xbyak::Reg32;
     using Reg64 = Xbyak::Reg64;
-    using Label = Xbyak::Label;
-    using Condition = void (CodeGenerator::*)(const Label&, LabelType);
+    using Condition = void (Emitter::*)(Label&, LabelType);
 
     // ---- emitter.cpp: the frame of a block ----
     void emit_instruction(const GuestInstruction& in);
@@ -57,7 +62,28 @@ class Emitter : private Xbyak::CodeGenerator {
     void leave(uint32_t pc, Exit exit);
     // Goes on at `target` from behind the `done`th instruction.
     void go_to(uint32_t target);
-    void jump_to(const uint8_t* runtime_code) { jmp(runtime_code, T_NEAR); }
+    void jump_to(const uint8_t* runtime_code) { CodeGenerator::jmp(runtime_code, T_NEAR); }
+
+    // ---- labels: the library's cost more time than all else that it does ----
+    void L(Label& label);
+    void refer(Label& label);
+    void jump_if(unsigned condition, Label& label);
+    void lea_label(const Reg64& to, Label& label);
+    void jmp(Label& label, LabelType = T_NEAR);
+    void jb(Label& label, LabelType = T_NEAR) { jump_if(2, label); }
+    void jae(Label& label, LabelType = T_NEAR) { jump_if(3, label); }
+    void je(Label& label, LabelType = T_NEAR) { jump_if(4, label); }
+    void jz(Label& label, LabelType = T_NEAR) { jump_if(4, label); }
+    void jne(Label& label, LabelType = T_NEAR) { jump_if(5, label); }
+    void jnz(Label& label, LabelType = T_NEAR) { jump_if(5, label); }
+    void jbe(Label& label, LabelType = T_NEAR) { jump_if(6, label); }
+    void ja(Label& label, LabelType = T_NEAR) { jump_if(7, label); }
+    void js(Label& label, LabelType = T_NEAR) { jump_if(8, label); }
+    void jp(Label& label, LabelType = T_NEAR) { jump_if(10, label); }
+    void jl(Label& label, LabelType = T_NEAR) { jump_if(12, label); }
+    void jge(Label& label, LabelType = T_NEAR) { jump_if(13, label); }
+    void jle(Label& label, LabelType = T_NEAR) { jump_if(14, label); }
+    void jg(Label& label, LabelType = T_NEAR) { jump_if(15, label); }
 
     // ---- registers ----
     static bool is_pinned(unsigned reg) { return pinned_host(reg) >= 0; }
