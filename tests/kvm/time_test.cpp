@@ -179,7 +179,7 @@ TEST(VirtualClock, LeavingKvmRunChangesNothingForTheGuest) {
         });
         // The deadline is the only way out that is not a kick.
         while (guest.run() == -EINTR && *guest_time(guest.vm()) < 20'000'000)
-            guest.vcpu().run()->immediate_exit = 0;
+            std::atomic_ref<uint8_t>(guest.vcpu().run()->immediate_exit).store(0);
         stop = true;
         kicker.join();
         ends.push_back(guest.regs());

@@ -14,10 +14,9 @@ namespace perfvisor::kvm {
 Sleeper::Sleeper() : event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 void Sleeper::wake() {
-    // Pairs with the fence in sleep(): either the sleeper sees what was made true, or this sees
-    // that it sleeps.
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (!sleeping_.load(std::memory_order_relaxed)) return;
+    // In the one order of all sequentially consistent operations either the sleeper sees what was
+    // made true, or this sees that it sleeps.
+    if (!sleeping_.load()) return;
     const int saved_errno = errno;  // this may be a signal handler
     const uint64_t one = 1;
     [[maybe_unused]] const ssize_t written = ::write(event_.get(), &one, sizeof one);
@@ -30,8 +29,7 @@ bool Sleeper::sleep(uint64_t nanoseconds, const std::function<bool()>& stay) {
     sigfillset(&all);
     if (pthread_sigmask(SIG_SETMASK, &all, &before) != 0) return true;
 
-    sleeping_.store(true, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    sleeping_.store(true);
     int result = 0;
     int error = 0;
     if (stay() && valid()) {

@@ -18,7 +18,8 @@ class Sleeper {
     // False if the kernel gave no descriptor: then sleep() returns at once.
     bool valid() const { return static_cast<bool>(event_); }
 
-    // From any thread or signal handler, after making true what the sleeper looks at.
+    // From any thread or signal handler, after changing what the sleeper looks at. That is
+    // changed and looked at with sequentially consistent operations.
     void wake();
 
     // Sleeps for at most `nanoseconds` (kNever: without end) unless `stay` is or becomes false;

@@ -77,7 +77,7 @@ SoftVcpu::Step SoftVcpu::finish_mmio_instruction() {
 // ---- requests, interrupts, resets ----
 
 bool SoftVcpu::leave_requested() {
-    return std::atomic_ref<uint8_t>(run_.immediate_exit).load(std::memory_order_relaxed) != 0;
+    return std::atomic_ref<uint8_t>(run_.immediate_exit).load() != 0;
 }
 
 SoftVcpu::Step SoftVcpu::look_at_events() {
