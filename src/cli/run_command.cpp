@@ -90,7 +90,8 @@ Result<vmm::RunOptions> check(Typed typed, const CLI::App& command) {
     }
     // A command's run is repeatable unless asked otherwise; a person at the console wants real
     // time.
-    if (typed.clock.empty()) typed.clock = options.exec ? "virtual" : "host";
+    // The virtual clock has one CPU so far.
+    if (typed.clock.empty()) typed.clock = options.exec && options.cpus == 1 ? "virtual" : "host";
     const auto clock = choose<kvm::SoftClock>(
         "--clock", typed.clock,
         {{"virtual", kvm::SoftClock::Virtual}, {"host", kvm::SoftClock::Host}});
@@ -140,7 +141,7 @@ void add_run_command(CLI::App& app, Action& action) {
                   "Reserve the performance monitor for the guest; =required: or do not start");
     run->add_option("--clock", typed->clock,
                     "virtual: time follows executed cycles, every run is the same (default with "
-                    "--exec); host: the wall clock");
+                    "--exec on one CPU); host: the wall clock");
     run->add_option("--engine", typed->engine, "interpreter or translator");
     run->add_option("--accel", typed->accelerator,
                     "soft: the built-in e500; kvm: /dev/kvm of a Power host");
