@@ -36,7 +36,8 @@ demo: packages perfvisor guest
 test: packages perfvisor guest sanitize
 	@ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure $(CTEST_FLAGS)
 
-# The layers whose unit tests run under the sanitizers too.
+# The layers whose unit tests run under the sanitizers too; but for a test that runs out of
+# descriptors, which the sanitizer's own look at a vptr needs (it makes a pipe).
 SANITIZED = isa_test core_test core_fpu_test core_perfmon engine_test devices_test machine_test \
     perfmon_reservation_test perfmon_processes_test perfmon_hostile_test runtime_directory_test
 empty :=
@@ -47,7 +48,7 @@ sanitize: packages
 	    $(CMAKE_FLAGS) . >/dev/null
 	@ninja -C $(SANITIZE_BUILD) -j $(JOBS) $(SANITIZED)
 	@ctest --test-dir $(SANITIZE_BUILD) -j $(JOBS) --output-on-failure \
-	    -R '^($(subst $(space),|,$(strip $(SANITIZED))))\.' $(CTEST_FLAGS)
+	    -E TooFewDescriptors -R '^($(subst $(space),|,$(strip $(SANITIZED))))\.' $(CTEST_FLAGS)
 
 bench: packages perfvisor guest
 	@scripts/bench $(BUILD) $(BENCH_FLAGS)
