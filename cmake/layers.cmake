@@ -40,6 +40,8 @@ function(perfvisor_test name)
     endif()
     add_executable(${name} ${T_SOURCES})
     target_link_libraries(${name} PRIVATE perfvisor_options ${T_USES} GTest::gtest_main GTest::gmock)
+    # What is tested is optimised; the tests themselves build in half the time without.
+    target_compile_options(${name} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O1>)
     set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
     gtest_discover_tests(${name} TEST_PREFIX "${name}." PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS "${T_LABELS}"
                          DISCOVERY_TIMEOUT 60)
