@@ -239,6 +239,7 @@ void Mmu::forget_fast(uint64_t ea, uint64_t size) {
 void Mmu::forget_physical_page(uint64_t physical) {
     for (FastTlbEntry& fast : state_.fast_tlb)
         if (fast.page == (physical & kPageMask)) fast.write_tag = FastTlbEntry::kNoTag;
+    if (listener_) listener_->page_protected(physical);
 }
 
 void Mmu::forget_all() {

@@ -51,6 +51,8 @@ class TranslationListener {
     // [ea, ea + size) may translate differently from now on, in any address context.
     virtual void translations_changed(uint64_t ea, uint64_t size) = 0;
     virtual void all_translations_changed() = 0;
+    // Writes to the physical page, 4 KiB, must take the slow road from now on: it holds code.
+    virtual void page_protected(uint64_t physical) { (void)physical; }
 };
 
 class Mmu {

@@ -32,13 +32,16 @@ Result<std::unique_ptr<Translator>> Translator::create(core::Core& core) {
         return fail("the translator needs a processor with AVX, FMA, BMI1, BMI2, LZCNT and MOVBE");
     auto buffer = x64::CodeBuffer::create(kDataBytes, kCodeBytes);
     if (!buffer) return tl::unexpected(buffer.error());
-    return std::unique_ptr<Translator>(new Translator(core, std::move(*buffer)));
+    auto pages = PageMap::create();
+    if (!pages) return tl::unexpected(pages.error());
+    return std::unique_ptr<Translator>(new Translator(core, std::move(*buffer), std::move(*pages)));
 }
 
-Translator::Translator(core::Core& core, x64::CodeBuffer buffer)
+Translator::Translator(core::Core& core, x64::CodeBuffer buffer, std::unique_ptr<PageMap> pages)
     : core_(core),
       interpreter_(core),
       buffer_(std::move(buffer)),
+      pages_(std::move(pages)),
       shared_(*new (buffer_.data()) x64::SharedData),
       blocks_(shared_),
       runtime_(x64::emit_runtime(buffer_, core.state, callbacks())),
@@ -151,6 +154,7 @@ bool Translator::execute(const uint8_t* code) {
     const int64_t allowed = std::min(left_, kLongestRun);
     state.budget = budget_base_ = allowed;
     code_changed_ = false;
+    pages_->select(state.data_context);
     const uint32_t result = runtime_.enter(code);
     synchronize();
     switch (static_cast<x64::Exit>(result & ((1u << x64::kExitBits) - 1))) {
@@ -221,11 +225,21 @@ void Translator::link(uint32_t number) {
 
 // ---- what translated code calls ----
 
+void Translator::enter_page(uint64_t ea) {
+    const CpuState& state = core_.state;
+    const core::FastTlbEntry& fast = state.fast_tlb[core::fast_tlb_index(ea)];
+    const uint64_t tag = (ea & core::kPageMask) | state.data_context;
+    const bool reads = fast.read_tag == tag, writes = fast.write_tag == tag;
+    if (reads || writes)
+        pages_->enter(static_cast<uint32_t>(ea), fast.addend, fast.page, reads, writes);
+}
+
 template <typename T>
 x64::LoadResult Translator::load(void* self, uint64_t ea) {
     auto& translator = *static_cast<Translator*>(self);
     T value = 0;
     if (!translator.core_.load(ea, value)) return {0, x64::kStopped};
+    translator.enter_page(ea);
     return {value, x64::kDone};
 }
 
@@ -233,6 +247,7 @@ template <typename T>
 uint64_t Translator::store(void* self, uint64_t ea, uint64_t value) {
     auto& translator = *static_cast<Translator*>(self);
     if (!translator.core_.store(ea, static_cast<T>(value))) return x64::kStopped;
+    translator.enter_page(ea);
     return translator.code_changed_ ? x64::kChanged : x64::kDone;
 }
 
@@ -240,6 +255,7 @@ uint64_t Translator::execute_op(void* self, const interpreter::Op* op) {
     auto& translator = *static_cast<Translator*>(self);
     complete_float_status(translator.core_.state, translator.shared_);
     if (op->handler(translator.core_, op)) return x64::kStopped;
+    translator.pages_->select(translator.core_.state.data_context);
     return translator.code_changed_ ? x64::kChanged : x64::kDone;
 }
 
@@ -256,6 +272,7 @@ uint64_t Translator::execute_last_op(void* self, const interpreter::Op* op) {
     if (translator.code_changed_ || core.debug_armed() ||
         core.state.attention.load(std::memory_order_relaxed) != 0)
         return x64::kChanged;
+    translator.pages_->select(core.state.data_context);
     translator.shared_.jump_key = translator.jump_key();
     return x64::kDone;
 }
@@ -288,12 +305,18 @@ void Translator::code_changed(uint64_t physical, uint64_t length) {
 
 void Translator::translations_changed(uint64_t ea, uint64_t size) {
     interpreter_.translations_changed(ea, size);
+    pages_->forget(ea, size);
     blocks_.forget_jumps(ea, size);
 }
 
 void Translator::all_translations_changed() {
     interpreter_.all_translations_changed();
+    pages_->forget_all();
     blocks_.forget_all_jumps();
+}
+
+void Translator::page_protected(uint64_t physical) {
+    pages_->forget_writes(physical);
 }
 
 }  // namespace perfvisor::engine::translator

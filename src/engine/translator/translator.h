@@ -10,6 +10,7 @@
 #include "engine/interpreter/interpreter.h"
 #include "engine/translator/block_cache.h"
 #include "engine/translator/frontend/guest_block.h"
+#include "engine/translator/page_map.h"
 #include "engine/translator/x64/code_buffer.h"
 #include "engine/translator/x64/emitter.h"
 #include "engine/translator/x64/runtime_code.h"
@@ -34,9 +35,10 @@ class Translator final : public Engine,
     void code_changed(uint64_t physical, uint64_t length) override;
     void translations_changed(uint64_t ea, uint64_t size) override;
     void all_translations_changed() override;
+    void page_protected(uint64_t physical) override;
 
   private:
-    Translator(core::Core& core, x64::CodeBuffer buffer);
+    Translator(core::Core& core, x64::CodeBuffer buffer, std::unique_ptr<PageMap> pages);
 
     // Instructions for which translated code runs before it looks at attention, which bounds how
     // long another thread waits for it.
@@ -56,6 +58,8 @@ class Translator final : public Engine,
     Stop interpret(int64_t instructions);
     // Brings totals and left_ up to date with what translated code has counted.
     void synchronize();
+    // Enters the page of an access that the slow road has done, if it is plain memory.
+    void enter_page(uint64_t ea);
     uint64_t jump_key() const;
     bool pc_is_global();
     void clear();
@@ -72,6 +76,7 @@ class Translator final : public Engine,
     core::Core& core_;
     interpreter::Interpreter interpreter_;
     x64::CodeBuffer buffer_;
+    std::unique_ptr<PageMap> pages_;
     x64::SharedData& shared_;
     BlockCache blocks_;
     x64::RuntimeCode runtime_;

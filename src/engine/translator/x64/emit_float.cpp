@@ -352,7 +352,7 @@ bool Emitter::emit_float_load(const GuestInstruction& in) {
     Label *slow = new_label(), *loaded = new_label();
     Label* stopped = stopped_at(in);
     address(in, access);
-    translate(1u << access.size_log2, offsetof(core::FastTlbEntry, read_tag), slow);
+    translate(access.size_log2, kReadPages, slow);
     if (is_single)
         movbe(eax, dword[rcx + rax]);
     else
@@ -417,7 +417,7 @@ bool Emitter::emit_float_store(const GuestInstruction& in) {
     }
     vmovq(xmm1, rdx);
     address(in, access);
-    translate(1u << access.size_log2, offsetof(core::FastTlbEntry, write_tag), slow);
+    translate(access.size_log2, kWritePages, slow);
     vmovq(rdx, xmm1);
     if (is_word)
         movbe(dword[rcx + rax], edx);

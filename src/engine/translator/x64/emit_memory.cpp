@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Loads and stores (Power ISA 2.06 Book I, 3.3.2 to 3.3.4, 4.6.2, 4.6.3): the inline translation
-// cache in the block, everything else behind it.
+// Loads and stores (Power ISA 2.06 Book I, 3.3.2 to 3.3.4, 4.6.2, 4.6.3): aligned ones to pages in
+// the page map in the block, everything else behind it.
 #include "engine/translator/x64/emitter.h"
 
 namespace perfvisor::engine::translator::x64 {
@@ -130,22 +130,19 @@ void Emitter::update_base(const GuestInstruction& in, const Access& access) {
     put(a, eax);
 }
 
-void Emitter::translate(unsigned size, size_t tag_offset, Label* slow) {
-    static_assert(sizeof(core::FastTlbEntry) == 32 && core::kPageSize == 4096);
-    mov(ecx, eax);
-    shr(ecx, 7);
-    and_(ecx, (core::kFastTlbEntries - 1) << 5);
-    // The last byte's page: an access that crosses into the next page does not match.
-    if (size > 1)
-        lea(edx, ptr[rax + static_cast<int>(size - 1)]);
+// The page number is in the low bits of the address rotated to the right by 12; rotated by less,
+// the bits of a misaligned address stand above it, where the tables have nothing.
+void Emitter::translate(unsigned size_log2, int pages, Label* slow) {
+    static_assert(core::kPageSize == 4096);
+    if (size_log2 == 0)
+        mov(ecx, eax);
     else
-        mov(edx, eax);
-    and_(edx, static_cast<uint32_t>(core::kPageMask));
-    or_(edx, dword[kState + kDataContextOffset]);
-    cmp(rdx, qword[kState + rcx + (kFastTlbOffset + static_cast<int>(tag_offset))]);
-    jne(*slow, T_NEAR);
-    mov(rcx, qword[kState + rcx +
-                   (kFastTlbOffset + static_cast<int>(offsetof(core::FastTlbEntry, addend)))]);
+        rorx(ecx, eax, static_cast<uint8_t>(size_log2));
+    shr(ecx, static_cast<int>(12 - size_log2));
+    putSeg(gs);
+    mov(rcx, qword[rcx * 8 + pages]);
+    test(rcx, rcx);
+    jz(*slow, T_NEAR);
 }
 
 // ---- general registers ----
@@ -157,12 +154,11 @@ bool Emitter::emit_load(const GuestInstruction& in) {
     const unsigned d = isa::rd(in.word);
     if (access.update && (d == isa::ra(in.word) || (access.indexed && d == isa::rb(in.word))))
         return false;
-    const unsigned size = 1u << access.size_log2;
     const Reg32 result = target(d, eax);
     Label *slow = new_label(), *loaded = new_label();
     Label* stopped = stopped_at(in);
     address(in, access);
-    translate(size, offsetof(core::FastTlbEntry, read_tag), slow);
+    translate(access.size_log2, kReadPages, slow);
     const Xbyak::RegExp where = rcx + rax;
     switch (access.size_log2) {
         case 0:
@@ -210,11 +206,10 @@ bool Emitter::emit_store(const GuestInstruction& in) {
     if (!found) return false;
     const Access access = *found;
     const unsigned s = isa::rd(in.word);
-    const unsigned size = 1u << access.size_log2;
     Label *slow = new_label(), *stored = new_label();
     Label* stopped = stopped_at(in);
     address(in, access);
-    translate(size, offsetof(core::FastTlbEntry, write_tag), slow);
+    translate(access.size_log2, kWritePages, slow);
     const Reg32 value = use(s, edx);
     const Xbyak::RegExp where = rcx + rax;
     switch (access.size_log2) {
@@ -261,12 +256,11 @@ bool Emitter::emit_multiple(const GuestInstruction& in) {
     Label *slow = new_label(), *done = new_label();
     Label* stopped = stopped_at(in);
     address(in, {2, false, false});
-    test(al, 3);
-    jnz(*slow, T_NEAR);
-    translate(
-        4 * (32 - first),
-        is_load ? offsetof(core::FastTlbEntry, read_tag) : offsetof(core::FastTlbEntry, write_tag),
-        slow);
+    mov(ecx, eax);
+    and_(ecx, static_cast<int>(core::kPageSize - 1));
+    cmp(ecx, static_cast<int>(core::kPageSize - 4 * (32 - first)));
+    ja(*slow, T_NEAR);
+    translate(2, is_load ? kReadPages : kWritePages, slow);
     add(rcx, rax);
     for (unsigned r = first; r < 32; ++r) {
         const Xbyak::Address there = dword[rcx + static_cast<int>(4 * (r - first))];

@@ -162,8 +162,8 @@ class Emitter : private Xbyak::CodeGenerator {
     static std::optional<Access> store_access(isa::Opcode opcode);
     void address(const GuestInstruction& in, const Access& access);  // to eax
     void update_base(const GuestInstruction& in, const Access& access);
-    // Gives rcx + rax as the host address of the `size` bytes at eax, or goes to `slow`.
-    void translate(unsigned size, size_t tag_offset, Label* slow);
+    // Gives rcx + rax as the host address of the aligned bytes at eax, or goes to `slow`.
+    void translate(unsigned size_log2, int pages, Label* slow);
 
     // ---- emit_float.cpp ----
     struct FloatOperation;

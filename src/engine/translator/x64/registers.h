@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "core/state.h"
+#include "engine/translator/page_map.h"
 #include "engine/translator/x64/xbyak.h"
 
 namespace perfvisor::engine::translator::x64 {
@@ -75,7 +76,9 @@ constexpr int kCaOffset = state_offset(offsetof(core::CpuState, xer_ca));
 constexpr int kMsrOffset = state_offset(offsetof(core::CpuState, msr));
 constexpr int kFpscrOffset = state_offset(offsetof(core::CpuState, fpscr));
 constexpr int kBudgetOffset = state_offset(offsetof(core::CpuState, budget));
-constexpr int kDataContextOffset = state_offset(offsetof(core::CpuState, data_context));
-constexpr int kFastTlbOffset = state_offset(offsetof(core::CpuState, fast_tlb));
+
+// The page tables of PageMap::select, relative to the host's GS segment.
+constexpr int kReadPages = 0;
+constexpr int kWritePages = static_cast<int>(PageMap::kTableBytes);
 
 }  // namespace perfvisor::engine::translator::x64

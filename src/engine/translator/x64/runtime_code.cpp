@@ -35,8 +35,8 @@ class Generator : public Xbyak::CodeGenerator {
             calls.leave = emit_leave();
             code.dispatch[floats] = emit_dispatch(calls.leave);
             for (unsigned n = 0; n < 4; ++n) {
-                calls.load[n] = emit_load(callbacks_.load[n]);
-                calls.store[n] = emit_store(callbacks_.store[n]);
+                calls.load[n] = emit_load(n);
+                calls.store[n] = emit_store(n);
             }
             calls.execute = emit_execute();
         }
@@ -132,22 +132,64 @@ class Generator : public Xbyak::CodeGenerator {
         jmp(leave_code);
         return start;
     }
-    const uint8_t* emit_load(LoadResult (*function)(void*, uint64_t)) {
+    // Gives rcx + rax as the host address of what is at eax, misaligned but within a page.
+    void translate_misaligned(unsigned size_log2, int pages, Xbyak::Label& otherwise) {
+        mov(ecx, eax);
+        and_(ecx, static_cast<int>(core::kPageSize - 1));
+        cmp(ecx, static_cast<int>(core::kPageSize - (1u << size_log2)));
+        ja(otherwise);
+        mov(ecx, eax);
+        shr(ecx, 12);
+        putSeg(gs);
+        mov(rcx, qword[rcx * 8 + pages]);
+        test(rcx, rcx);
+        jz(otherwise);
+    }
+    const uint8_t* emit_load(unsigned size_log2) {
         align(16);
         const uint8_t* start = getCurr();
+        Xbyak::Label otherwise;
+        if (size_log2 != 0) {
+            translate_misaligned(size_log2, kReadPages, otherwise);
+            if (size_log2 == 1) {
+                movzx(eax, word[rcx + rax]);
+                bswap(eax);
+                shr(eax, 16);
+            } else if (size_log2 == 2) {
+                movbe(eax, dword[rcx + rax]);
+            } else {
+                movbe(rax, qword[rcx + rax]);
+            }
+            xor_(edx, edx);
+            ret();
+        }
+        L(otherwise);
         save_guest();
         mov(esi, eax);
-        call_function(function);
+        call_function(callbacks_.load[size_log2]);
         load_guest();
         ret();
         return start;
     }
-    const uint8_t* emit_store(uint64_t (*function)(void*, uint64_t, uint64_t)) {
+    const uint8_t* emit_store(unsigned size_log2) {
         align(16);
         const uint8_t* start = getCurr();
+        Xbyak::Label otherwise;
+        if (size_log2 != 0) {
+            translate_misaligned(size_log2, kWritePages, otherwise);
+            if (size_log2 == 1)
+                movbe(word[rcx + rax], dx);
+            else if (size_log2 == 2)
+                movbe(dword[rcx + rax], edx);
+            else
+                movbe(qword[rcx + rax], rdx);
+            xor_(edx, edx);
+            ret();
+        }
+        L(otherwise);
         save_guest();
         mov(esi, eax);
-        call_function(function);  // the value is in rdx
+        call_function(callbacks_.store[size_log2]);  // the value is in rdx
         mov(edx, eax);
         load_guest();
         ret();
