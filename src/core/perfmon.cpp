@@ -11,6 +11,26 @@ namespace {
 constexpr uint32_t kOverflow = 0x80000000;  // PMC[OV], 7.2.7
 constexpr uint64_t kNever = UINT64_MAX;
 constexpr uint64_t kWrap = uint64_t{1} << 32;
+constexpr uint32_t kPmcTriggers = 4;  // PMC0-PMC3 have a watchpoint that triggers can name
+
+// A counter's watchpoint comes when it enters overflow (PMP 0), or passes a multiple of 16^(7-PMP):
+// each count (7), each 16th (6), up to each 2^24th (1). docs/perfmon.md, "Triggers".
+struct Watchpoints {
+    unsigned shift;  // one each 2^shift counts
+    uint64_t first;  // at first + n * 2^shift
+
+    // How many there are up to `value`, and none before it.
+    uint64_t up_to(uint64_t value) const {
+        return (value + (uint64_t{1} << shift) - first) >> shift;
+    }
+    // The next one behind `value`.
+    uint64_t after(uint64_t value) const { return first + (up_to(value) << shift); }
+};
+Watchpoints watchpoints(uint32_t lcb) {
+    const unsigned pmp = (lcb & pmlcb::kPMP) >> 13;
+    if (pmp == 0) return {32, kOverflow};
+    return {4 * (7 - pmp), 0};
+}
 
 // PMR numbers are these user numbers, with 0x10 added for the supervisor ones (Table 7-2).
 constexpr unsigned kUserPmc = 0, kUserPmlca = 128, kUserPmlcb = 256, kUserPmgc0 = 384;
@@ -106,14 +126,47 @@ bool PerfMon::write(unsigned pmr, uint32_t value) {
     if (!available_) return true;
     const auto which = decode(pmr);
     sync();
-    storage(*which) = value & writable(which->kind);
-    if (which->kind == Pmr::kPmlca) select_event(counters_[which->index]);
+    // Before its trigger-on a counter waits, and anew whenever its triggers are written.
+    if (which->kind == Pmr::kPmlcb)
+        counters_[which->index].waiting = (value & writable(which->kind) & pmlcb::kTRIGONCTL) != 0;
     // A transition stays signalled only as long as what let it signal (7.2.7, of overflows).
-    if (!(pmgc0_ & pmgc0::kPMIE) || !(pmgc0_ & pmgc0::kTBEE)) time_base_pending_ = false;
+    if (which->kind == Pmr::kPmgc0 && (~value & (pmgc0::kPMIE | pmgc0::kTBEE)))
+        time_base_pending_ = false;
+    store(*which, value);
+    return true;
+}
+
+bool PerfMon::restore(unsigned pmr, uint32_t value) {
+    if (!can_write(pmr)) return false;
+    if (!available_) return true;
+    sync();
+    store(*decode(pmr), value);
+    return true;
+}
+
+void PerfMon::store(Pmr pmr, uint32_t value) {
+    storage(pmr) = value & writable(pmr.kind);
+    if (pmr.kind == Pmr::kPmlca) select_event(counters_[pmr.index]);
     refresh(state_.msr);
     freeze_on_condition();
     request_check();
-    return true;
+}
+
+uint32_t PerfMon::hidden_state() const {
+    uint32_t state = time_base_pending_ ? pm_state::kTimeBase : 0;
+    for (unsigned n = 0; n < kMaxPmcs; ++n)
+        if (counters_[n].waiting) state |= 1u << n;
+    return state;
+}
+
+void PerfMon::restore_hidden_state(uint32_t state) {
+    if (!available_) return;
+    sync();
+    time_base_pending_ = state & pm_state::kTimeBase;
+    for (unsigned n = 0; n < kMaxPmcs; ++n)
+        counters_[n].waiting = state >> n & 1;
+    refresh(state_.msr);
+    request_check();
 }
 
 void PerfMon::select_event(Counter& c) {
@@ -132,13 +185,12 @@ bool PerfMon::chained(const Counter& c) const {
     return c.event && c.event->source.kind == EventSource::Kind::Wraps;
 }
 
-// The counter counts in some machine state. A trigger-on control waits for a trigger; the debug
-// and trace units that give it are not modelled, so it waits for ever.
+// The counter counts in some machine state.
 bool PerfMon::live(const Counter& c) const {
     const auto n = static_cast<unsigned>(&c - counters_.data());
     if (!available_ || (pmgc0_ & pmgc0::kFAC) || (c.lca & pmlca::kFC)) return false;
     return c.event && c.event->max_per_instruction > 0 && (c.event->pmc_mask >> n & 1) &&
-           !(c.lcb & pmlcb::kTRIGONCTL);
+           !c.waiting;
 }
 
 // The MSR bits that decide whether a live counter runs. A pair of freeze bits that are both set
@@ -161,9 +213,15 @@ bool counts_in(uint32_t lca, uint32_t msr_value) {
 
 }  // namespace
 
-uint64_t PerfMon::source_total(const EventSource& source) const {
-    return source.kind == EventSource::Kind::Cycles ? state_.totals.cycles()
-                                                    : state_.totals[source.total];
+uint64_t PerfMon::source_total(const Counter& c) const {
+    switch (c.event->source.kind) {
+        case EventSource::Kind::Cycles:
+            return state_.totals.cycles();
+        case EventSource::Kind::Occurrences:
+            return c.occurrences;
+        default:
+            return state_.totals[c.event->source.total];
+    }
 }
 
 uint64_t PerfMon::max_per_instruction(const Event& event) const {
@@ -177,7 +235,7 @@ void PerfMon::refresh(uint32_t msr) {
         const bool is_live = live(c);
         if (is_live) watched_msr_ |= watched_msr(c);
         c.running = is_live && counts_in(c.lca, msr);
-        if (c.running && !chained(c)) c.seen = source_total(c.event->source);
+        if (c.running && !chained(c)) c.seen = source_total(c);
     }
     order_chains();
 }
@@ -201,7 +259,9 @@ void PerfMon::order_chains() {
         counters_[n].running = placed[n];
 }
 
-void PerfMon::advance() {
+// Counts, and gives the triggers that came with it, a bit for each value of namespace trigger.
+uint32_t PerfMon::advance() {
+    uint32_t triggers = 0;
     std::array<uint64_t, kMaxPmcs> wraps{};
     for (unsigned i = 0; i < order_count_; ++i) {
         const unsigned n = order_[i];
@@ -210,22 +270,64 @@ void PerfMon::advance() {
         if (chained(c)) {
             increments = wraps[c.event->source.pmc];
         } else {
-            const uint64_t now = source_total(c.event->source);
+            const uint64_t now = source_total(c);
             // An engine may have taken back an instruction that did not complete after all: what
             // was counted of it stands for the next one.
             increments = now > c.seen ? now - c.seen : 0;
             c.seen = std::max(now, c.seen);
         }
         const uint64_t sum = c.value + increments;
+        if (const Watchpoints at = watchpoints(c.lcb); at.up_to(sum) != at.up_to(c.value))
+            triggers |= 1u << (trigger::kPmw0 + n);
         c.value = static_cast<uint32_t>(sum);
         wraps[n] = sum >> 32;  // 7.6.1: a chained counter counts the roll-overs to zero
     }
+    return triggers;
 }
 
 void PerfMon::sync() {
     if (order_count_ == 0) return;
-    advance();
+    if (pull_triggers(advance())) refresh(state_.msr);
     freeze_on_condition();
+}
+
+// ---- Triggers ----
+
+// The trigger that would start or stop the counter next.
+uint32_t PerfMon::trigger_of(const Counter& c) const {
+    return c.waiting ? (c.lcb & pmlcb::kTRIGONCTL) >> 28 : (c.lcb & pmlcb::kTRIGOFFCTL) >> 24;
+}
+
+// Starts and stops the counters that wait for one of `triggers`; whether there were any. The
+// instruction of a trigger is the last that a counter it stops counts, and the last that one it
+// starts does not.
+bool PerfMon::pull_triggers(uint32_t triggers) {
+    bool any = false;
+    for (Counter& c : counters_) {
+        const uint32_t by = trigger_of(c);
+        if (by == trigger::kNone || !(triggers >> by & 1)) continue;
+        any = true;
+        c.waiting = !c.waiting;
+        if (!c.waiting && (c.lcb & pmlcb::kPMCC)) c.value = 0;
+    }
+    return any;
+}
+
+void PerfMon::debug_notify(uint8_t events) {
+    if (!available_) return;
+    sync();
+    if (!pull_triggers(uint32_t{events} << trigger::kDvt0)) return;
+    refresh(state_.msr);
+    request_check();
+}
+
+// ---- Thresholds ----
+
+void PerfMon::occurred(unsigned event, uint64_t cycles) {
+    for (unsigned n = 0; n < kMaxPmcs; ++n) {
+        Counter& c = counters_[n];
+        if (c.running && c.event->code == event && cycles > threshold(n)) ++c.occurrences;
+    }
 }
 
 void PerfMon::msr_changed(uint32_t to) {
@@ -284,10 +386,24 @@ uint64_t PerfMon::increments_to(const Counter& c, uint64_t count) const {
     return count / most + (count % most != 0);
 }
 
+// Calls `wait(counter, increments)` for each counter that must not be incremented so often without
+// a look at it: overflows that somebody waits for, watchpoints that a trigger waits for.
+template <typename F>
+void PerfMon::each_deadline(F wait) const {
+    for (const Counter& c : counters_) {
+        if (armed(c)) wait(c, kOverflow - c.value);
+        const uint32_t pmw = trigger_of(c) - trigger::kPmw0;
+        if (pmw >= kPmcTriggers || !counters_[pmw].running) continue;
+        const Counter& source = counters_[pmw];
+        wait(source, watchpoints(source.lcb).after(source.value) - source.value);
+    }
+}
+
 uint64_t PerfMon::instructions_to_event() const {
     uint64_t nearest = kNever;
-    for (const Counter& c : counters_)
-        if (armed(c)) nearest = std::min(nearest, increments_to(c, kOverflow - c.value));
+    each_deadline([&](const Counter& c, uint64_t increments) {
+        nearest = std::min(nearest, increments_to(c, increments));
+    });
     return nearest;
 }
 

@@ -38,14 +38,28 @@ constexpr uint32_t kFCGS1 = 0x00000002;  // freeze while MSR[GS]=1
 constexpr uint32_t kFCGS0 = 0x00000001;  // freeze while MSR[GS]=0
 }  // namespace pmlca
 
-namespace pmlcb {                             // 7.2.5
+namespace pmlcb {                             // 7.2.5; triggers: docs/perfmon.md
 constexpr uint32_t kTRIGONCTL = 0xf0000000;   // e500mc: what starts the counter, 0: it runs
-constexpr uint32_t kTRIGOFFCTL = 0x0f000000;  // e500mc: what stops it
-constexpr uint32_t kPMCC = 0x00800000;        // e500mc
+constexpr uint32_t kTRIGOFFCTL = 0x0f000000;  // e500mc: what stops it, 0: nothing
+constexpr uint32_t kPMCC = 0x00800000;        // e500mc: a trigger-on clears the counter
 constexpr uint32_t kPMP = 0x0000e000;         // e500mc: watchpoint periodicity
 constexpr uint32_t kTHRESHMUL = 0x00000700;   // the threshold is multiplied by 2^THRESHMUL
 constexpr uint32_t kTHRESHOLD = 0x0000003f;
 }  // namespace pmlcb
+
+// Values of TRIGONCTL and TRIGOFFCTL; the others stand for triggers that never come.
+namespace trigger {
+constexpr uint32_t kNone = 0;
+constexpr uint32_t kPmw0 = 1;  // to 4: the watchpoint of PMC0-PMC3, at the period of its PMP
+constexpr uint32_t kDvt0 = 8;  // to 15: DEVENT written with DVT0-DVT7 set
+}  // namespace trigger
+
+// What no PMR shows of the performance monitor, for save and restore (PerfMon::hidden_state).
+namespace pm_state {
+constexpr uint32_t kTimeBase = 0x80000000;  // a transition was signalled, its interrupt not taken
+// Bit n, from the least significant: PMCn waits for its trigger-on, or was stopped by a trigger.
+constexpr uint32_t kWaiting = 0x0000003f;
+}  // namespace pm_state
 
 class PerfMon {
   public:
@@ -75,6 +89,11 @@ class PerfMon {
     // A write() that returns false has not looked at the totals; can_write() tells beforehand.
     bool write(unsigned pmr, uint32_t value);
     bool can_write(unsigned pmr) const;
+    // The same from outside, for save and restore: registers may come in any order, and nothing
+    // but the register changes. Writing a PMLCb does not set its triggers back.
+    bool restore(unsigned pmr, uint32_t value);
+    uint32_t hidden_state() const;
+    void restore_hidden_state(uint32_t state);
     static bool is_supervisor(unsigned pmr) { return (pmr & 0x10) != 0; }
 
     // MSR[PR], [PMM] (or [GS]) is about to change from `from` to `to`; totals are exact and include
@@ -85,8 +104,18 @@ class PerfMon {
         if ((from ^ to) & watched_msr_) msr_changed(to);
     }
 
-    // Brings the PMCs up to date; sets FAC under FCECE when an enabled condition has come true.
+    // Brings the PMCs up to date; starts and stops counters whose trigger has come, and sets FAC
+    // under FCECE when an enabled condition has come true.
     void sync();
+
+    // DEVENT was written with DVTn set for each bit n (from the least significant) of `events`;
+    // totals are exact and include the mtspr. As write() it may set kInterruptCheck.
+    void debug_notify(uint8_t events);
+
+    // An occurrence of one of the threshold events 76-81 has ended that lasted so many cycles.
+    // PMC0 and PMC1 count it where they select that event and it lasted longer than their
+    // threshold; called before the totals include the next instruction.
+    void occurred(unsigned event, uint64_t cycles);
 
     // The PM exception: an enabled condition holds and PMGC0[PMIE] is set. Up to date after sync.
     bool interrupt_pending() const;
@@ -95,8 +124,9 @@ class PerfMon {
     void interrupt_taken() { time_base_pending_ = false; }
 
     // A lower bound, in completed instructions from now, of the next moment at which sync() would
-    // find a new overflow; exact when 1. UINT64_MAX when no counter can overflow. Never 0.
-    // Up to date after sync. An overflow that neither interrupts nor freezes is no event.
+    // find a new overflow or a trigger; exact when 1. UINT64_MAX when there can be none. Never 0.
+    // Up to date after sync. An overflow that neither interrupts nor freezes is no event, nor is a
+    // watchpoint that no counter waits for.
     uint64_t instructions_to_event() const;
 
     // Time-base transitions (TBSEL, TBEE): the tick at which the selected bit next goes 0 to 1,
@@ -117,7 +147,9 @@ class PerfMon {
         uint32_t lca = 0, lcb = 0;
         const Event* event = nullptr;  // null: selects nothing that is counted
         bool running = false;          // counts now; what freezes it is looked at in refresh()
+        bool waiting = false;          // for a trigger-on
         uint64_t seen = 0;             // the source's total as of the last sync, while running
+        uint64_t occurrences = 0;      // of a threshold event, longer than the threshold
     };
     struct Pmr {
         enum Kind : uint8_t { kPmc, kPmlca, kPmlcb, kPmgc0 } kind;
@@ -127,7 +159,8 @@ class PerfMon {
     std::optional<Pmr> decode(unsigned pmr) const;
     uint32_t& storage(Pmr pmr);
     uint32_t writable(Pmr::Kind kind) const;
-    uint64_t source_total(const EventSource& source) const;
+    uint64_t source_total(const Counter& c) const;
+    void store(Pmr pmr, uint32_t value);
     uint64_t max_per_instruction(const Event& event) const;
     void select_event(Counter& c);
     bool chained(const Counter& c) const;
@@ -136,7 +169,11 @@ class PerfMon {
     bool condition() const;
     bool armed(const Counter& c) const;
     uint64_t increments_to(const Counter& c, uint64_t count) const;
-    void advance();
+    uint32_t trigger_of(const Counter& c) const;
+    template <typename F>
+    void each_deadline(F wait) const;
+    uint32_t advance();
+    bool pull_triggers(uint32_t triggers);
     void refresh(uint32_t msr);
     void order_chains();
     void freeze_on_condition();

@@ -18,7 +18,11 @@ constexpr EventSource wraps(uint8_t pmc) {
     return {EventSource::Kind::Wraps, Total::Count, pmc};
 }
 
+constexpr EventSource kOccurrences{EventSource::Kind::Occurrences, Total::Count, 0};
+
 constexpr uint8_t kAll = 0xff;
+// Of one instruction: the lines that 128 bytes can lie in, its fetch, an interrupt of each kind.
+constexpr uint8_t kMostOccurrences = 3;
 constexpr uint8_t kThreshold = 0x03;  // only PMC0 and PMC1 have a threshold (7.6.2)
 
 // The bounds on one instruction: lmw and stmw of r0-r31 and a string of 127 bytes are 32
@@ -169,17 +173,20 @@ constexpr std::array kEvents = std::to_array<Event>({
      "Snoops that hit on the data side."},
     {74, "SNOOP_PUSHES", EventClass::NotModelled, kNone, 0, kAll,
      "Lines pushed by snoops from the data side."},
-    {76, "DLFB_LOAD_MISS_CYCLES", EventClass::NotModelled, kNone, 0, kThreshold,
-     "Load misses in the data line fill buffer that took longer than the threshold."},
-    {77, "ILFB_FETCH_MISS_CYCLES", EventClass::NotModelled, kNone, 0, kThreshold,
+    {76, "DLFB_LOAD_MISS_CYCLES", EventClass::NotModelled, kOccurrences, kMostOccurrences,
+     kThreshold, "Load misses in the data line fill buffer that took longer than the threshold."},
+    {77, "ILFB_FETCH_MISS_CYCLES", EventClass::NotModelled, kOccurrences, kMostOccurrences,
+     kThreshold,
      "Fetch misses in the instruction line fill buffer that took longer than the threshold."},
-    {78, "EXT_INPUT_INTR_LATENCY_CYCLES", EventClass::NotModelled, kNone, 0, kThreshold,
-     "External input interrupts whose latency was longer than the threshold."},
-    {79, "CRIT_INPUT_INTR_LATENCY_CYCLES", EventClass::NotModelled, kNone, 0, kThreshold,
-     "Critical input interrupts whose latency was longer than the threshold."},
-    {80, "EXT_INPUT_INTR_PENDING_LATENCY_CYCLES", EventClass::NotModelled, kNone, 0, kThreshold,
+    {78, "EXT_INPUT_INTR_LATENCY_CYCLES", EventClass::NotModelled, kOccurrences, kMostOccurrences,
+     kThreshold, "External input interrupts whose latency was longer than the threshold."},
+    {79, "CRIT_INPUT_INTR_LATENCY_CYCLES", EventClass::NotModelled, kOccurrences, kMostOccurrences,
+     kThreshold, "Critical input interrupts whose latency was longer than the threshold."},
+    {80, "EXT_INPUT_INTR_PENDING_LATENCY_CYCLES", EventClass::NotModelled, kOccurrences,
+     kMostOccurrences, kThreshold,
      "External input interrupts that were pending longer than the threshold."},
-    {81, "CRIT_INPUT_INTR_PENDING_LATENCY_CYCLES", EventClass::NotModelled, kNone, 0, kThreshold,
+    {81, "CRIT_INPUT_INTR_PENDING_LATENCY_CYCLES", EventClass::NotModelled, kOccurrences,
+     kMostOccurrences, kThreshold,
      "Critical input interrupts that were pending longer than the threshold."},
     {82, "PMC0_OVERFLOW", EventClass::Exact, wraps(0), 1, kAll,
      "Times PMC0 wrapped from 0xffffffff to 0 (chaining)."},

@@ -27,6 +27,8 @@ struct EventSource {
         Total,   // CpuState::totals[total]
         Cycles,  // CpuState::totals.cycles()
         Wraps,   // how often PMC number `pmc` wrapped from 0xffffffff to 0 (chaining)
+        // What PerfMon::occurred() was told of and lasted longer than the counter's threshold.
+        Occurrences,
     };
     Kind kind = Kind::None;
     Total total = Total::Count;

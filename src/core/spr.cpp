@@ -78,6 +78,15 @@ struct SprTable {
         if ((c.state.msr & msr::kWE) && (value & kHid0PowerModes)) c.set_halted(true);
     }
 
+    // DVT0 is the most significant of the low byte (SPC572L manual, 57.3.4, whose e200 has the
+    // same register).
+    static void notify_debug(Core& c, uint64_t value) {
+        uint8_t events = 0;
+        for (unsigned n = 0; n < 8; ++n)
+            if (value & (0x80u >> n)) events |= static_cast<uint8_t>(1u << n);
+        c.perfmon_.debug_notify(events);
+    }
+
     // ---- timers ----
     static uint64_t read_tbl(Core& c) { return c.timers_.time_base() & 0xffffffff; }
     static uint64_t read_tbu(Core& c) { return c.timers_.time_base() >> 32; }
@@ -305,7 +314,7 @@ constexpr T::Row kRows[] = {
     mmu<&R::mas7>(spr::kMAS7, "MAS7", 0xf),
     mmu<&R::eplc>(spr::kEPLC, "EPLC", 0xffffffff),
     mmu<&R::epsc>(spr::kEPSC, "EPSC", 0xffffffff),
-    special(spr::kDEVENT, "DEVENT", T::zero, T::ignore),
+    special(spr::kDEVENT, "DEVENT", T::zero, T::notify_debug),
     plain(spr::kNSPD, "NSPD"),
     plain(spr::kNSPC, "NSPC"),
     plain(spr::kL2ERRINJHI, "L2ERRINJHI"),

@@ -4,6 +4,7 @@
 // boundary PMCs, PMGC0 and the pending interrupt agree, and no overflow comes before its deadline.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <vector>
 
@@ -14,6 +15,7 @@ namespace {
 
 constexpr unsigned kPmcs = 4;
 constexpr uint32_t kMaxCycles = 5;
+constexpr unsigned kHidden = ~0u;  // stands for the hidden state among PMR numbers
 
 // What one instruction adds to each total.
 using Step = std::array<uint8_t, kTotalCount>;
@@ -22,7 +24,10 @@ using Step = std::array<uint8_t, kTotalCount>;
 struct Reference {
     uint32_t pmgc0 = 0;
     std::array<uint32_t, kPmcs> pmc{}, lca{}, lcb{};
+    std::array<bool, kPmcs> waiting{};
+    uint32_t watchpoints = 0;  // a bit for each counter that has passed one in this instruction
     bool transition = false;
+    uint64_t triggers = 0;
 
     static uint64_t occurrences(unsigned code, const Step& s) {
         const auto of = [&](Total t) { return uint64_t{s[static_cast<unsigned>(t)]}; };
@@ -50,7 +55,7 @@ struct Reference {
     }
     unsigned code(unsigned n) const { return lca[n] >> 16 & 0xff; }
     bool frozen(unsigned n, uint32_t msr) const {
-        if (pmgc0 & 0x80000000 || lca[n] & 0x80000000 || lcb[n] & 0xf0000000) return true;
+        if (pmgc0 & 0x80000000 || lca[n] & 0x80000000 || waiting[n]) return true;
         if (lca[n] & 0x40000000 && !(msr & msr::kPR)) return true;
         if (lca[n] & 0x20000000 && msr & msr::kPR) return true;
         if (lca[n] & 0x10000000 && msr & msr::kPMM) return true;
@@ -59,7 +64,12 @@ struct Reference {
         return lca[n] & 0x00000001 && !(msr & msr::kGS);
     }
     void increment(unsigned n, uint32_t msr) {
-        if (frozen(n, msr) || ++pmc[n] != 0) return;
+        if (frozen(n, msr)) return;
+        ++pmc[n];
+        const uint32_t pmp = lcb[n] >> 13 & 7;
+        if (pmp == 0 ? pmc[n] == 0x80000000 : pmc[n] % (1u << 4 * (7 - pmp)) == 0)
+            watchpoints |= 1u << n;
+        if (pmc[n] != 0) return;
         for (unsigned chained = 0; chained < kPmcs; ++chained)
             if (code(chained) == 82 + n) increment(chained, msr);
     }
@@ -76,7 +86,18 @@ struct Reference {
         for (unsigned n = 0; n < kPmcs; ++n)
             for (uint64_t i = occurrences(code(n), s); i > 0; --i)
                 increment(n, msr);
+        trigger(watchpoints << 1);
+        watchpoints = 0;
         freeze_on_condition();
+    }
+    void trigger(uint32_t which) {
+        for (unsigned n = 0; n < kPmcs; ++n) {
+            const uint32_t by = waiting[n] ? lcb[n] >> 28 : lcb[n] >> 24 & 15;
+            if (by == 0 || !(which >> by & 1)) continue;
+            waiting[n] = !waiting[n];
+            ++triggers;
+            if (!waiting[n] && lcb[n] & 0x00800000) pmc[n] = 0;
+        }
     }
     void write(unsigned pmr, uint32_t value) {
         if (pmr == kPmgc0) {
@@ -84,6 +105,7 @@ struct Reference {
             if ((pmgc0 & 0x40000100) != 0x40000100) transition = false;
         } else if (pmr >= kPmlcb0) {
             lcb[pmr - kPmlcb0] = value & 0xff80e73f;
+            waiting[pmr - kPmlcb0] = value >> 28;
         } else if (pmr >= kPmlca0) {
             lca[pmr - kPmlca0] = value & 0xfcff0003;
         } else {
@@ -100,7 +122,7 @@ struct Reference {
 
 class Duel {
   public:
-    explicit Duel(unsigned seed) : random_(seed) {
+    explicit Duel(unsigned seed) : random_(seed), triggers_(seed % 2 == 0) {
         m_.pm.set_max_cycles_per_instruction(kMaxCycles);
     }
 
@@ -110,9 +132,11 @@ class Duel {
             compare("after instructions");
             disturb();
             compare("after a change");
+            if (one_in(16)) write_all_back();
         }
     }
     uint64_t overflows = 0, instructions = 0;
+    uint64_t triggers() const { return reference_.triggers; }
 
   private:
     uint32_t pick(uint32_t n) { return static_cast<uint32_t>(random_() % n); }
@@ -176,6 +200,10 @@ class Duel {
             reference_.transition = false;
         } else if (kind == 10 && reference_.condition()) {
             handle_overflow();
+        } else if (kind == 11) {
+            const uint32_t dvt = pick(8);
+            m_.pm.debug_notify(static_cast<uint8_t>(1u << dvt));
+            reference_.trigger(0x100u << dvt);
         }
     }
 
@@ -203,7 +231,7 @@ class Duel {
         } else if (kind < 7) {
             write(kPmlca0 + n, random_lca());
         } else if (kind == 7) {
-            write(kPmlcb0 + n, one_in(8) ? static_cast<uint32_t>(random_()) : pick(0x800));
+            write(kPmlcb0 + n, random_lcb());
         } else {
             uint32_t value = 0;
             for (const uint32_t bit : {pmgc0::kPMIE, pmgc0::kFCECE, pmgc0::kTBEE, 0x1000u})
@@ -234,6 +262,16 @@ class Duel {
             if (one_in(16)) value |= bit;
         return value;
     }
+    // Few triggers that wait for ever, and periods that come within a run.
+    uint32_t random_lcb() {
+        if (!triggers_) return pick(0x800);
+        if (one_in(8)) return static_cast<uint32_t>(random_());
+        uint32_t value = pick(0x800) | (one_in(3) ? 0 : 5 + pick(3)) << 13;
+        if (one_in(2)) value |= (1 + pick(5)) << 28;
+        if (one_in(2)) value |= (1 + pick(5)) << 24;
+        if (one_in(4)) value |= 0x00800000;
+        return value;
+    }
     void write(unsigned pmr, uint32_t value) {
         // The mtpmr itself completes before it takes effect; it may be the one that overflows.
         Step s{};
@@ -241,6 +279,24 @@ class Duel {
         reference_.instruction(s, m_.state.msr);
         reference_.write(pmr, value);
         ASSERT_TRUE(m_.mtpmr(pmr, value));
+    }
+
+    // Everything read and written back, in any order: nothing has happened.
+    void write_all_back() {
+        std::vector<std::pair<unsigned, uint32_t>> saved;
+        for (const unsigned first : {kPmc0, kPmlca0, kPmlcb0})
+            for (unsigned n = 0; n < kPmcs; ++n)
+                saved.emplace_back(first + n, m_.get(first + n));
+        saved.emplace_back(kPmgc0, m_.get(kPmgc0));
+        saved.emplace_back(kHidden, m_.pm.hidden_state());
+        std::shuffle(saved.begin(), saved.end(), random_);
+        for (const auto& [pmr, value] : saved) {
+            if (pmr == kHidden)
+                m_.pm.restore_hidden_state(value);
+            else
+                ASSERT_TRUE(m_.pm.restore(pmr, value));
+        }
+        compare("after writing back");
     }
 
     void compare(const char* when) {
@@ -251,25 +307,32 @@ class Duel {
         }
         ASSERT_EQ(m_.get(kPmgc0), reference_.pmgc0) << when;
         ASSERT_EQ(m_.pm.interrupt_pending(), reference_.pending()) << when;
+        uint32_t hidden = reference_.transition ? pm_state::kTimeBase : 0;
+        for (unsigned n = 0; n < kPmcs; ++n)
+            hidden |= reference_.waiting[n] ? 1u << n : 0;
+        ASSERT_EQ(m_.pm.hidden_state(), hidden) << when;
     }
 
     std::mt19937_64 random_;
+    bool triggers_;
     Machine m_;
     Reference reference_;
 };
 
 TEST(PerfMonRandom, DerivedCountersAgreeWithAReferenceThatStepsEachInstruction) {
-    uint64_t overflows = 0, instructions = 0;
+    uint64_t overflows = 0, instructions = 0, triggers = 0;
     for (unsigned seed = 1; seed <= 200 && !HasFailure(); ++seed) {
         SCOPED_TRACE(testing::Message() << "seed " << seed);
         Duel duel(seed);
         duel.run(1000);
         overflows += duel.overflows;
         instructions += duel.instructions;
+        triggers += duel.triggers();
     }
     // The runs met what they are for.
-    EXPECT_GT(overflows, 1000u);
+    EXPECT_GT(overflows, 500u);
     EXPECT_GT(instructions, 500000u);
+    EXPECT_GT(triggers, 500u);
 }
 
 // Save and restore: two counters' state moved into a fresh core in the middle of a run go on alike.
@@ -289,7 +352,7 @@ TEST(PerfMonRandom, ARunContinuesFromRegistersReadAndWrittenBack) {
         Machine b;
         b.state.totals[Total::Instructions] = random();
         for (unsigned pmr = 0; pmr < 1024; ++pmr)
-            if (PerfMon::is_supervisor(pmr) && a.pm.read(pmr)) b.set(pmr, a.get(pmr));
+            if (PerfMon::is_supervisor(pmr) && a.pm.read(pmr)) b.pm.restore(pmr, a.get(pmr));
         for (unsigned i = 0; i < 100; ++i) {
             for (Machine* m : {&a, &b}) {
                 m->execute(1);

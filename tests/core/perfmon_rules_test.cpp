@@ -667,12 +667,166 @@ TEST_F(PerfMonRule, TheThresholdIsMultipliedByAPowerOfTwo) {
     EXPECT_EQ(m.pm.threshold(1), 0u);
 }
 
-TEST_F(PerfMonRule, ATriggerOnControlKeepsTheCounterWaiting) {
+TEST_F(PerfMonRule, AThresholdEventCountsWhatLastedLonger) {
+    m.set(kPmlca0, event(76));
+    m.set(kPmlcb0, 0x100 | 5);  // 10 cycles
+    m.set(kPmlca0 + 1, event(77));
+    for (const uint64_t cycles : {9u, 10u, 11u, 12u})
+        m.pm.occurred(76, cycles);
+    m.pm.occurred(77, 1);
+    m.pm.occurred(78, 100);
+    EXPECT_EQ(m.get(kPmc0), 2u);
+    EXPECT_EQ(m.get(kPmc0 + 1), 1u);
+    m.set(kPmgc0, kFAC);
+    m.pm.occurred(76, 100);
+    EXPECT_EQ(m.get(kPmc0), 2u);
+}
+
+TEST_F(PerfMonRule, OnlyPmc0AndPmc1HaveThresholdEvents) {
+    for (unsigned n = 0; n < 4; ++n)
+        m.set(kPmlca0 + n, event(76));
+    m.pm.occurred(76, 1);
+    for (unsigned n = 0; n < 4; ++n)
+        EXPECT_EQ(m.get(kPmc0 + n), n < 2 ? 1u : 0u);
+}
+
+TEST_F(PerfMonRule, AThresholdEventOverflowsAsOthersDo) {
+    m.set(kPmlca0, event(76) | kCE);
+    m.set(kPmc0, 0x7fffffff);
+    m.set(kPmgc0, kPMIE);
+    EXPECT_EQ(m.pm.instructions_to_event(), 1u);
+    m.pm.occurred(76, 1);
+    EXPECT_TRUE(m.pending());
+}
+
+namespace {
+constexpr uint32_t on(uint32_t by) {
+    return by << 28;
+}
+constexpr uint32_t off(uint32_t by) {
+    return by << 24;
+}
+constexpr uint32_t pmp(uint32_t period) {
+    return period << 13;
+}
+}  // namespace
+
+TEST_F(PerfMonRule, ACounterWaitsForItsTriggerOn) {
     m.set(kPmlca0, kInstructions);
-    m.set(kPmlcb0, 0x10000000);
+    m.set(kPmlcb0, on(trigger::kDvt0 + 3));
+    m.execute(10);
+    m.pm.debug_notify(0xf7);
     m.execute(10);
     EXPECT_EQ(m.get(kPmc0), 0u);
-    m.set(kPmlcb0, 0x01000000);  // a trigger-off alone: counts until the trigger
+    m.pm.debug_notify(0x08);
+    m.execute(10);
+    EXPECT_EQ(m.get(kPmc0), 10u);
+}
+
+TEST_F(PerfMonRule, ATriggerOffStopsTheCounter) {
+    m.set(kPmlca0, kInstructions);
+    m.set(kPmlcb0, off(trigger::kDvt0));
+    m.execute(10);
+    m.pm.debug_notify(1);
+    m.execute(10);
+    EXPECT_EQ(m.get(kPmc0), 10u);
+    m.set(kPmlcb0, off(trigger::kDvt0));  // written anew, it counts again
+    m.execute(10);
+    EXPECT_EQ(m.get(kPmc0), 20u);
+}
+
+TEST_F(PerfMonRule, OneSourceForBothTriggersStartsAndStopsInTurn) {
+    m.set(kPmlca0, kInstructions);
+    m.set(kPmlcb0, on(trigger::kDvt0) | off(trigger::kDvt0));
+    for (unsigned i = 0; i < 5; ++i) {
+        m.execute(10);
+        m.pm.debug_notify(1);
+    }
+    EXPECT_EQ(m.get(kPmc0), 20u);
+}
+
+TEST_F(PerfMonRule, ATriggerThatNothingGivesKeepsTheCounterWaiting) {
+    for (uint32_t by = 5; by < 8; ++by) {
+        m.set(kPmc0, 0);
+        m.set(kPmlca0, kInstructions);
+        m.set(kPmlcb0, on(by));
+        m.pm.debug_notify(0xff);
+        m.execute(10);
+        EXPECT_EQ(m.get(kPmc0), 0u);
+        m.set(kPmlcb0, off(by));
+        m.pm.debug_notify(0xff);
+        m.execute(10);
+        EXPECT_EQ(m.get(kPmc0), 10u);
+    }
+}
+
+TEST_F(PerfMonRule, AWatchpointTriggersAtTheVeryInstruction) {
+    m.set(kPmlca0, kInstructions);
+    m.set(kPmlcb0, pmp(0));
+    m.set(kPmc0, 0x80000000 - 20);
+    m.set(kPmlca0 + 1, kInstructions);
+    m.set(kPmlcb0 + 1, on(trigger::kPmw0));
+    m.set(kPmlca0 + 2, kInstructions);
+    m.set(kPmlcb0 + 2, off(trigger::kPmw0));
+    EXPECT_EQ(m.pm.instructions_to_event(), 20u);
+    m.execute(20);
+    m.pm.sync();
+    EXPECT_EQ(m.pm.instructions_to_event(), kNever);
+    m.execute(7);
+    EXPECT_EQ(m.get(kPmc0 + 1), 7u);
+    EXPECT_EQ(m.get(kPmc0 + 2), 20u);
+}
+
+TEST_F(PerfMonRule, PmpChoosesTheWatchpointsPeriod) {
+    m.set(kPmlca0 + 1, kInstructions);
+    m.set(kPmlcb0 + 1, on(trigger::kPmw0));
+    m.set(kPmlca0, kInstructions);
+    m.set(kPmc0, 5);
+    for (uint32_t period = 1; period < 8; ++period) {
+        m.set(kPmlcb0, pmp(period));
+        const uint64_t counts = uint64_t{1} << (4 * (7 - period));
+        EXPECT_EQ(m.pm.instructions_to_event(), period == 7 ? 1 : counts - 5);
+    }
+    m.set(kPmlcb0, pmp(0));
+    EXPECT_EQ(m.pm.instructions_to_event(), 0x80000000 - 5);
+}
+
+TEST_F(PerfMonRule, AWatchpointNobodyWaitsForIsNoDeadline) {
+    m.set(kPmlca0, kInstructions);
+    m.set(kPmlcb0, pmp(7));
+    EXPECT_EQ(m.pm.instructions_to_event(), kNever);
+    m.set(kPmlcb0 + 1, on(trigger::kPmw0 + 2));  // of a counter that does not run
+    EXPECT_EQ(m.pm.instructions_to_event(), kNever);
+}
+
+TEST_F(PerfMonRule, AWriteToThePmcIsNoWatchpoint) {
+    m.set(kPmlca0, kInstructions);
+    m.set(kPmlca0 + 1, kInstructions);
+    m.set(kPmlcb0 + 1, on(trigger::kPmw0));
+    m.set(kPmc0, 0x80000000);
+    m.execute(10);
+    EXPECT_EQ(m.get(kPmc0 + 1), 0u);
+}
+
+TEST_F(PerfMonRule, PmccClearsTheCounterAtItsTriggerOn) {
+    m.set(kPmlca0, kInstructions);
+    m.set(kPmlcb0, on(trigger::kDvt0) | off(trigger::kDvt0 + 1) | pmlcb::kPMCC);
+    m.set(kPmc0, 1000);
+    m.execute(5);
+    EXPECT_EQ(m.get(kPmc0), 1000u);
+    m.pm.debug_notify(1);
+    m.execute(5);
+    m.pm.debug_notify(2);
+    EXPECT_EQ(m.get(kPmc0), 5u);
+}
+
+TEST_F(PerfMonRule, OtherPmrsLeaveTheTriggersAlone) {
+    m.set(kPmlca0, kInstructions);
+    m.set(kPmlcb0, on(trigger::kDvt0));
+    m.pm.debug_notify(1);
+    m.set(kPmc0, 0);
+    m.set(kPmgc0, 0);
+    m.set(kPmlca0, kInstructions);
     m.execute(10);
     EXPECT_EQ(m.get(kPmc0), 10u);
 }
@@ -735,6 +889,27 @@ TEST_F(PerfMonRule, LosingTheReservationResets) {
 }
 
 // ---- Save and restore ----
+
+TEST_F(PerfMonRule, WhatNoRegisterShowsCanBeSavedToo) {
+    m.set(kPmlca0, kInstructions);
+    m.set(kPmlcb0, 0x88000000);
+    m.set(kPmlcb0 + 1, 0x90000000);
+    m.set(kPmgc0, kPMIE | kTBEE);
+    m.pm.time_base_event();
+    m.pm.debug_notify(1);
+    EXPECT_EQ(m.pm.hidden_state(), pm_state::kTimeBase | 2);
+
+    Machine other;
+    other.pm.restore_hidden_state(m.pm.hidden_state());
+    for (unsigned pmr = 0; pmr < 1024; ++pmr)
+        if (const auto value = m.pm.read(pmr)) other.pm.restore(pmr, *value);
+    EXPECT_EQ(other.pm.hidden_state(), pm_state::kTimeBase | 2);
+    EXPECT_TRUE(other.pending());
+    other.execute(10);
+    EXPECT_EQ(other.get(kPmc0), 10u);
+    other.pm.interrupt_taken();
+    EXPECT_FALSE(other.pending());
+}
 
 TEST_F(PerfMonRule, ReadingAndWritingBackEveryRegisterChangesNothing) {
     m.set(kPmc0, 0x7ffffff0);

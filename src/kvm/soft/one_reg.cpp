@@ -18,6 +18,8 @@ namespace {
 // What Linux's KVMPPC_INST_SW_BREAKPOINT is; an illegal instruction.
 constexpr uint32_t kBreakpointInstruction = 0x00dddd00;
 constexpr uint64_t kPmrMask = 0x3ff;
+constexpr uint32_t kPmStateBits = core::pm_state::kTimeBase | core::pm_state::kWaiting;
+static_assert(core::pm_state::kTimeBase == KVM_PM_STATE_TIME_BASE);
 
 // Registers that are a special purpose register and nothing else.
 std::optional<unsigned> plain_spr(uint64_t id) {
@@ -111,6 +113,11 @@ int get_one_reg(core::Core& core, uint64_t id, uint64_t& value) {
         value = *read;
         return 0;
     }
+    if (id == KVM_REG_PPC_PM_STATE) {
+        core.perfmon().sync();
+        value = core.perfmon().hidden_state();
+        return 0;
+    }
     if (const auto n = fpr(core, id)) {
         value = core.state.fpr[*n];
         return 0;
@@ -138,8 +145,14 @@ int get_one_reg(core::Core& core, uint64_t id, uint64_t& value) {
 int set_one_reg(core::Core& core, uint64_t id, uint64_t value) {
     const uint32_t word = static_cast<uint32_t>(value);
     if (const auto n = pmr(id)) {
-        if (!core.perfmon().write(*n, word)) return -EINVAL;
+        if (!core.perfmon().restore(*n, word)) return -EINVAL;
         core.perfmon().sync();
+        core.check_interrupts();
+        return 0;
+    }
+    if (id == KVM_REG_PPC_PM_STATE) {
+        if (word & ~kPmStateBits) return -EINVAL;
+        core.perfmon().restore_hidden_state(word);
         core.check_interrupts();
         return 0;
     }

@@ -32,4 +32,14 @@
 #define KVM_REG_PPC_PM (KVM_REG_PPC | 0x40000000ULL)
 #define KVM_REG_PPC_PMR(n) (KVM_REG_PPC_PM | KVM_REG_SIZE_U32 | (n))
 
+/*
+ * What no performance monitor register shows and a guest can notice all the same. All other bits
+ * are 0.
+ */
+#define KVM_REG_PPC_PM_STATE (KVM_REG_PPC_PM | KVM_REG_SIZE_U32 | 0x10000)
+/* A time base transition was signalled and its interrupt not taken yet. */
+#define KVM_PM_STATE_TIME_BASE 0x80000000u
+/* PMCn waits for its trigger-on. */
+#define KVM_PM_STATE_WAITING(n) (1u << (n))
+
 #endif /* PERFVISOR_KVM_PERFMON_H */
