@@ -20,7 +20,7 @@ struct Typed {
     vmm::RunOptions options;
     std::string cpus = "1";
     std::string memory;
-    std::string kernel, initrd, dtb, append, exec, console_log;
+    std::string kernel, firmware, initrd, dtb, append, exec, console_log;
     std::string reserve_perfmon;
     std::string clock, engine, accelerator = "soft";
     bool nographic = false;
@@ -31,6 +31,13 @@ std::string known_cpus() {
     for (const core::CoreModel& model : core::core_models())
         names += (names.empty() ? "" : ", ") + std::string(model.name);
     return names;
+}
+
+// "u-boot" without a directory means the distribution's, where there is no file of that name.
+std::filesystem::path find_firmware(const std::string& name) {
+    constexpr const char* kDistribution = "/usr/lib/u-boot/qemu-ppce500/uboot.elf";
+    std::error_code error;
+    return name == "u-boot" && !std::filesystem::exists(name, error) ? kDistribution : name;
 }
 
 // One of the words in `choices`, as the value it stands for.
@@ -71,7 +78,8 @@ Result<vmm::RunOptions> check(Typed typed, const CLI::App& command) {
         if (!bytes) return tl::unexpected(bytes.error());
         options.memory_bytes = *bytes;
     }
-    options.kernel = typed.kernel;
+    if (command.count("--kernel")) options.kernel = typed.kernel;
+    if (command.count("--bios")) options.firmware = find_firmware(typed.firmware);
     if (command.count("--initrd")) options.initrd = typed.initrd;
     if (command.count("--dtb")) options.dtb = typed.dtb;
     if (command.count("--append")) options.append = typed.append;
@@ -129,7 +137,10 @@ void add_run_command(CLI::App& app, Action& action) {
     run->add_option("--cpu", typed->options.cpu, "CPU: " + known_cpus());
     run->add_option("--smp", typed->cpus, "Number of CPUs, 1 to 32");
     run->add_option("-m,--memory", typed->memory, "RAM, e.g. 512M or 2G; 16M to 32G, default 128M");
-    run->add_option("--kernel", typed->kernel, "Kernel: ELF, uImage or raw image")->required();
+    run->add_option("--kernel", typed->kernel,
+                    "Kernel: ELF, uImage or raw image; with --bios, what the firmware boots");
+    run->add_option("--bios", typed->firmware,
+                    "Firmware to start: ELF or uImage; u-boot is the distribution's U-Boot");
     run->add_option("--initrd", typed->initrd, "Initial RAM disk");
     run->add_option("--append", typed->append, "Kernel command line");
     run->add_option("--dtb", typed->dtb, "Device tree instead of the built-in one");
@@ -150,6 +161,8 @@ void add_run_command(CLI::App& app, Action& action) {
     run->add_option("--console-log", typed->console_log, "File for the guest's console output");
     add_runtime_directory_option(*run, typed->options.runtime_directory);
     run->callback([typed, run, &action] {
+        if (!run->count("--kernel") && !run->count("--bios"))
+            throw CLI::RequiredError("--kernel or --bios");
         action = [typed, run] {
             const Result<vmm::RunOptions> options = check(*typed, *run);
             return exit_status(options ? vmm::run_guest(*options)

@@ -58,6 +58,10 @@ void FdtBuilder::empty(const char* name) {
 }
 
 void FdtBuilder::cells(const char* name, std::initializer_list<uint32_t> values) {
+    cells(name, std::span(values.begin(), values.size()));
+}
+
+void FdtBuilder::cells(const char* name, std::span<const uint32_t> values) {
     std::vector<uint8_t> content;
     for (const uint32_t value : values)
         append_be32(content, value);

@@ -34,6 +34,7 @@ class FdtBuilder {
     void end_node();
     void empty(const char* name);
     void cells(const char* name, std::initializer_list<uint32_t> values);
+    void cells(const char* name, std::span<const uint32_t> values);
     void string(const char* name, std::string_view text);
     void strings(const char* name, std::initializer_list<std::string_view> texts);
     void bytes(const char* name, std::span<const uint8_t> content);

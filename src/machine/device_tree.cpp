@@ -9,6 +9,7 @@
 #include "devices/guts.h"
 #include "devices/i2c.h"
 #include "devices/mpic.h"
+#include "devices/pci_host.h"
 #include "devices/uart16550.h"
 #include "machine/memory_map.h"
 
@@ -119,11 +120,23 @@ void add_soc(FdtBuilder& fdt, const DeviceTreeConfig& config) {
     fdt.end_node();
 }
 
+void add_pci(FdtBuilder& fdt) {
+    devices::PciHost::Node node;
+    node.registers = kCcsrBase + kPciOffset;
+    node.interrupt = kPciInterrupt;
+    node.pic = kPicPhandle;
+    node.msi = kMsiPhandle;
+    node.memory = {kPciMemoryBase, kPciMemoryBus, kPciMemorySize};
+    node.io = {kPciIoBase, kPciIoBus, kPciIoSize};
+    devices::PciHost::describe(fdt, node);
+}
+
 void add_aliases(FdtBuilder& fdt) {
     const std::string i2c = fmt::format("/{}/i2c@{:x}", soc_name(), kI2cOffset);
     fdt.begin_node("aliases");
     fdt.string("serial0", serial_path(0));
     fdt.string("serial1", serial_path(1));
+    fdt.string("pci0", fmt::format("/pci@{:x}", kCcsrBase + kPciOffset));
     fdt.string("i2c", i2c);
     fdt.string("rtc", i2c + "/rtc@68");
     fdt.end_node();
@@ -146,6 +159,7 @@ Result<std::vector<uint8_t>> build_device_tree(const DeviceTreeConfig& config) {
     add_chosen(fdt, config);
     add_cpus(fdt, config);
     add_soc(fdt, config);
+    add_pci(fdt);
     add_aliases(fdt);
     fdt.end_node();
     return fdt.finish();

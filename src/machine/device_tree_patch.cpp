@@ -103,6 +103,12 @@ void set_chosen(TreeEditor& tree, const DeviceTreeConfig& config) {
     if (config.command_line) {
         tree.set(node, "bootargs", config.command_line->c_str(), config.command_line->size() + 1);
     }
+    if (config.kernel.size != 0) {
+        std::vector<uint8_t> place;
+        append_cells(place, config.kernel.base, 2);
+        append_cells(place, config.kernel.size, 2);
+        tree.set(node, "qemu,boot-kernel", place.data(), place.size());
+    }
     if (config.initrd.size != 0) {
         tree.set_cell(node, "linux,initrd-start", static_cast<uint32_t>(config.initrd.base));
         tree.set_cell(node, "linux,initrd-end", static_cast<uint32_t>(config.initrd.end()));

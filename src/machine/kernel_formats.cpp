@@ -40,10 +40,6 @@ constexpr std::array kForeign = {
     Signature{0x38, "RSC\x05"sv, "a RISC-V Linux kernel (Image)"},
 };
 
-bool has(std::string_view start, size_t offset, std::string_view bytes) {
-    return start.size() >= offset + bytes.size() && start.substr(offset, bytes.size()) == bytes;
-}
-
 Result<LoadedKernel> load_raw(const InputFile& file, GuestMemory memory) {
     if (file.size() < 4) {
         return fail("{} is truncated: {} bytes hold no instruction", file.label(), file.size());
@@ -55,25 +51,44 @@ Result<LoadedKernel> load_raw(const InputFile& file, GuestMemory memory) {
     return LoadedKernel{KernelFormat::kRaw, {0, file.size()}, 0};
 }
 
+// The first bytes of a file.
+class Start {
+  public:
+    static Result<Start> read(const InputFile& file) {
+        Start start;
+        start.size_ = static_cast<size_t>(std::min<uint64_t>(file.size(), kProbedBytes));
+        if (auto done = file.read(0, std::span(start.bytes_).first(start.size_)); !done) {
+            return tl::unexpected(done.error());
+        }
+        return start;
+    }
+    bool has(size_t offset, std::string_view bytes) const {
+        const std::string_view all(reinterpret_cast<const char*>(bytes_.data()), size_);
+        return all.size() >= offset + bytes.size() && all.substr(offset, bytes.size()) == bytes;
+    }
+    bool is_elf() const {
+        return has(0,
+                   "\x7f"
+                   "ELF"sv);
+    }
+    bool is_uimage() const { return has(0, "\x27\x05\x19\x56"sv); }
+
+  private:
+    std::array<uint8_t, kProbedBytes> bytes_{};
+    size_t size_ = 0;
+};
+
 }  // namespace
 
 Result<LoadedKernel> load_kernel(const std::filesystem::path& path, GuestMemory memory) {
     auto file = InputFile::open("kernel", path);
     if (!file) return tl::unexpected(file.error());
-    std::array<uint8_t, kProbedBytes> bytes{};
-    const auto probed = static_cast<size_t>(std::min<uint64_t>(file->size(), kProbedBytes));
-    if (auto read = file->read(0, std::span(bytes).first(probed)); !read) {
-        return tl::unexpected(read.error());
-    }
-    const std::string_view start(reinterpret_cast<const char*>(bytes.data()), probed);
-    if (has(start, 0,
-            "\x7f"
-            "ELF"sv)) {
-        return load_elf(*file, memory);
-    }
-    if (has(start, 0, "\x27\x05\x19\x56"sv)) return load_uimage(*file, memory);
+    const auto start = Start::read(*file);
+    if (!start) return tl::unexpected(start.error());
+    if (start->is_elf()) return load_elf(*file, memory);
+    if (start->is_uimage()) return load_uimage(*file, memory);
     for (const Signature& foreign : kForeign) {
-        if (has(start, foreign.offset, foreign.bytes)) {
+        if (start->has(foreign.offset, foreign.bytes)) {
             return fail(
                 "{} is {}; expected is a PowerPC kernel as an ELF file, a uImage or a raw "
                 "image",
@@ -81,6 +96,19 @@ Result<LoadedKernel> load_kernel(const std::filesystem::path& path, GuestMemory 
         }
     }
     return load_raw(*file, memory);
+}
+
+Result<LoadedKernel> load_firmware(const std::filesystem::path& path, GuestMemory memory) {
+    auto file = InputFile::open("firmware", path);
+    if (!file) return tl::unexpected(file.error());
+    const auto start = Start::read(*file);
+    if (!start) return tl::unexpected(start.error());
+    if (start->is_elf()) return load_elf(*file, memory);
+    if (start->is_uimage()) return load_uimage(*file, memory);
+    return fail(
+        "{} is neither an ELF file nor a uImage, and nothing else says where in memory it belongs; "
+        "of U-Boot, take the ELF file (Debian's is uboot.elf)",
+        file->label());
 }
 
 }  // namespace perfvisor::machine

@@ -17,6 +17,9 @@ constexpr uint64_t kInitrdFloor = 32 * kMiB;
 constexpr uint64_t kInitrdGap = 32 * kMiB;
 constexpr uint64_t kInitrdAlign = 16 * kMiB;
 
+// What the peer keeps free for U-Boot.
+constexpr uint64_t kFirmwareRoom = 32 * kMiB;
+
 constexpr uint64_t kCloseAlign = 64 * 1024;
 constexpr uint64_t kTreeReach = 64 * kMiB;
 // A 32-bit kernel has 32-bit addresses, and one TLB1 entry maps no more either.
@@ -24,6 +27,10 @@ constexpr uint64_t kAddressLimit = 4 * kGiB;
 
 uint64_t align_down(uint64_t value, uint64_t alignment) {
     return value / alignment * alignment;
+}
+
+uint64_t align_up(uint64_t value, uint64_t alignment) {
+    return align_down(value + alignment - 1, alignment);
 }
 
 bool disjoint(const Placement& a, const Placement& b) {
@@ -98,6 +105,54 @@ Result<Layout> place_images(const Placement& kernel, uint64_t initrd_bytes, uint
             initrd_bytes, ram_mib, kernel.end());
     }
     return *layout;
+}
+
+Result<FirmwareLayout> place_beside_firmware(const Placement& firmware, uint64_t kernel_bytes,
+                                             uint64_t initrd_bytes, uint64_t tree_bytes,
+                                             uint64_t ram_bytes) {
+    const uint64_t limit = std::min(ram_bytes, kAddressLimit);
+    FirmwareLayout layout;
+    const auto good = [&](const Placement& place) {
+        return place.end() <= limit && disjoint(place, firmware) &&
+               disjoint(place, layout.kernel) && disjoint(place, layout.initrd);
+    };
+    const auto too_large = [&](const char* what, uint64_t bytes) {
+        return fail(
+            "the {} of {} bytes does not fit into the guest's memory of {} MiB beside firmware, "
+            "which has the memory below {} MiB; give the guest more with -m",
+            what, bytes, ram_bytes / kMiB, kFirmwareRoom / kMiB);
+    };
+    const uint64_t above = std::max(firmware.end(), kFirmwareRoom);
+    if (kernel_bytes != 0) {
+        const Placement usual{align_up(above, kCloseAlign), kernel_bytes};
+        if (!good(usual)) return too_large("kernel", kernel_bytes);
+        layout.kernel = usual;
+    }
+
+    const uint64_t occupied = std::max(above, layout.kernel.end());
+    if (initrd_bytes != 0) {
+        const Placement usual{align_down(occupied + kInitrdGap, kInitrdAlign), initrd_bytes};
+        // High: U-Boot unpacks the kernel low, and puts itself where it finds room.
+        const auto high = highest_below(align_down(limit - limit / 4, kMiB), initrd_bytes);
+        if (good(usual)) {
+            layout.initrd = usual;
+        } else if (high && good(*high)) {
+            layout.initrd = *high;
+        } else {
+            return too_large("initrd", initrd_bytes);
+        }
+    }
+
+    // The peer's place; behind the kernel where that is there; close to the firmware.
+    for (const uint64_t base :
+         {align_down(firmware.end() + kTreeGap, kTreeAlign), align_up(occupied, kTreeAlign),
+          align_up(firmware.end(), kTreeAlign)}) {
+        const Placement place{base, tree_bytes};
+        if (!good(place)) continue;
+        layout.tree = place;
+        return layout;
+    }
+    return too_large("device tree", tree_bytes);
 }
 
 }  // namespace perfvisor::machine

@@ -20,4 +20,16 @@ struct Layout {
 Result<Layout> place_images(const Placement& kernel, uint64_t initrd_bytes, uint64_t tree_bytes,
                             uint64_t ram_bytes);
 
+struct FirmwareLayout {
+    Placement kernel;  // Empty when its size is 0, as
+    Placement initrd;  // this.
+    Placement tree;
+};
+
+// The same beside firmware that has its place, and starts with it: the kernel above 32 MiB, below
+// which U-Boot moves about; the tree at the start of a MiB, as U-Boot maps it.
+Result<FirmwareLayout> place_beside_firmware(const Placement& firmware, uint64_t kernel_bytes,
+                                             uint64_t initrd_bytes, uint64_t tree_bytes,
+                                             uint64_t ram_bytes);
+
 }  // namespace perfvisor::machine

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Places kernel, device tree and initrd in RAM and says what the boot CPU starts with.
+// Places firmware, kernel, device tree and initrd in RAM and says what the boot CPU starts with.
 #include "machine/loaders.h"
 
 #include <algorithm>
@@ -65,6 +65,16 @@ Result<std::vector<uint8_t>> read_tree_file(const std::filesystem::path& path) {
     return blob;
 }
 
+// The kernel beside firmware: a file that is not looked into.
+Result<std::optional<InputFile>> open_payload(const BootFiles& files) {
+    std::optional<InputFile> payload;
+    if (!files.firmware || !files.kernel) return payload;
+    auto file = InputFile::open("kernel", *files.kernel);
+    if (!file) return tl::unexpected(file.error());
+    payload.emplace(std::move(*file));
+    return payload;
+}
+
 // Builds the tree, or patches the user's; `blob` is that file's content.
 Result<std::vector<uint8_t>> make_tree(const BootFiles& files, const std::vector<uint8_t>& blob,
                                        const DeviceTreeConfig& config) {
@@ -80,16 +90,36 @@ uint64_t initial_map_bytes(uint64_t end) {
     return uint64_t{1024} << std::max(log2_kib, 2U);
 }
 
-CpuStart start_of(const LoadedKernel& kernel, const Placement& dtb) {
+CpuStart start_of(const LoadedKernel& program, const Placement& dtb) {
     CpuStart start;
-    const uint64_t end = std::max(kernel.image.end(), dtb.end());
+    const uint64_t end = std::max(program.image.end(), dtb.end());
     start.mapping.size = initial_map_bytes(end);
-    start.pc = kernel.entry;
+    start.pc = program.entry;
     start.gpr[1] = kInitialStack;
     start.gpr[3] = dtb.base;
     start.gpr[6] = kEpaprMagic;
     start.gpr[7] = start.mapping.size;
     return start;
+}
+
+Result<void> place_with_kernel(BootImage& image, uint64_t initrd_bytes, uint64_t tree_bytes,
+                               GuestMemory memory) {
+    const auto layout = place_images(image.program.image, initrd_bytes, tree_bytes, memory.size());
+    if (!layout) return tl::unexpected(layout.error());
+    image.initrd = layout->initrd;
+    image.dtb = layout->tree;
+    return {};
+}
+
+Result<void> place_with_firmware(BootImage& image, uint64_t initrd_bytes, uint64_t tree_bytes,
+                                 GuestMemory memory) {
+    const auto layout = place_beside_firmware(image.program.image, image.kernel.size, initrd_bytes,
+                                              tree_bytes, memory.size());
+    if (!layout) return tl::unexpected(layout.error());
+    image.kernel = layout->kernel;
+    image.initrd = layout->initrd;
+    image.dtb = layout->tree;
+    return {};
 }
 
 }  // namespace
@@ -104,33 +134,47 @@ Result<BootImage> load_boot_image(const BootFiles& files, DeviceTreeConfig tree,
         if (!read) return tl::unexpected(read.error());
         blob = std::move(*read);
     }
-    auto kernel = load_kernel(files.kernel, memory);
-    if (!kernel) return tl::unexpected(kernel.error());
+    auto program = files.firmware ? load_firmware(*files.firmware, memory)
+                                  : load_kernel(*files.kernel, memory);
+    if (!program) return tl::unexpected(program.error());
+    auto payload = open_payload(files);
+    if (!payload) return tl::unexpected(payload.error());
 
     // Once for the size, which is the same wherever things are, and once with the right values.
     tree.memory_bytes = memory.size();
-    tree.kernel = kernel->image;
+    tree.kernel = *payload ? Placement{0, (*payload)->size()} : Placement{};
+    if (!files.firmware) tree.kernel = program->image;
     tree.initrd = {0, initrd->size()};
     auto draft = make_tree(files, blob, tree);
     if (!draft) return tl::unexpected(draft.error());
 
-    auto layout = place_images(kernel->image, initrd->size(), draft->size(), memory.size());
-    if (!layout) return tl::unexpected(layout.error());
-    tree.initrd = layout->initrd;
+    BootImage image;
+    image.program = *program;
+    image.kernel = tree.kernel;
+    auto placed = files.firmware ? place_with_firmware(image, initrd->size(), draft->size(), memory)
+                                 : place_with_kernel(image, initrd->size(), draft->size(), memory);
+    if (!placed) return tl::unexpected(placed.error());
+    tree.kernel = image.kernel;
+    tree.initrd = image.initrd;
     auto final_tree = make_tree(files, blob, tree);
     if (!final_tree) return tl::unexpected(final_tree.error());
 
-    if (layout->initrd.size != 0) {
-        if (auto copied = copy_initrd(*initrd, memory, layout->initrd.base); !copied) {
+    if (*payload) {
+        const auto out = memory.at(image.kernel.base, image.kernel.size);
+        if (auto read = (*payload)->read(0, out); !read) return tl::unexpected(read.error());
+    }
+    if (image.initrd.size != 0) {
+        if (auto copied = copy_initrd(*initrd, memory, image.initrd.base); !copied) {
             return tl::unexpected(copied.error());
         }
     }
-    const auto out = memory.at(layout->tree.base, layout->tree.size);
+    const auto out = memory.at(image.dtb.base, image.dtb.size);
     if (out.size() != final_tree->size()) {
         return fail("the device tree changed its size while it was placed");
     }
     std::copy(final_tree->begin(), final_tree->end(), out.begin());
-    return BootImage{*kernel, layout->initrd, layout->tree, start_of(*kernel, layout->tree)};
+    image.start = start_of(image.program, image.dtb);
+    return image;
 }
 
 }  // namespace perfvisor::machine

@@ -55,7 +55,8 @@ struct LoadedKernel {
 };
 
 struct BootFiles {
-    std::filesystem::path kernel;
+    std::optional<std::filesystem::path> kernel;    // May only be missing where there is firmware.
+    std::optional<std::filesystem::path> firmware;  // Starts instead of the kernel.
     std::optional<std::filesystem::path> initrd;
     std::optional<std::filesystem::path> dtb;  // Without it the tree is made from the config.
     std::vector<InitramfsFile> extra_files;    // Appended to the initrd; an initrd of their own
@@ -63,7 +64,8 @@ struct BootFiles {
 };
 
 struct BootImage {
-    LoadedKernel kernel;
+    LoadedKernel program;  // What starts: the kernel, or the firmware,
+    Placement kernel;      // which finds the kernel here, as it is in its file.
     Placement initrd;
     Placement dtb;
     CpuStart start;  // For CPU 0.
@@ -75,10 +77,16 @@ struct BootImage {
 // or word size, damaged, outside RAM, parts that overlap.
 Result<LoadedKernel> load_kernel(const std::filesystem::path& path, GuestMemory memory);
 
+// Loads firmware (QEMU's -bios): an ELF or a uImage as above. Fails for anything else, which would
+// not say where it belongs.
+Result<LoadedKernel> load_firmware(const std::filesystem::path& path, GuestMemory memory);
+
 // Loads everything for a start from reset, and builds (or patches) the device tree: the fields
 // memory_bytes, initrd and kernel of `tree` are filled in here. Called again at every reset, since
 // the guest has written over its memory. Positions are those of QEMU's ppce500 where RAM is large
-// enough for them, otherwise the images follow the kernel closely.
+// enough for them, otherwise the images follow the kernel closely. With firmware, the kernel is not
+// unpacked: its file lies above 32 MiB and /chosen says where ("qemu,boot-kernel"), which U-Boot's
+// board qemu-ppce500 gives to bootm.
 Result<BootImage> load_boot_image(const BootFiles& files, DeviceTreeConfig tree,
                                   GuestMemory memory);
 

@@ -8,7 +8,9 @@
 #include "devices/gpio.h"
 #include "devices/guts.h"
 #include "devices/i2c.h"
+#include "devices/local_bus.h"
 #include "devices/mpic.h"
+#include "devices/pci_host.h"
 #include "devices/rtc.h"
 #include "devices/spin_table.h"
 #include "devices/uart16550.h"
@@ -81,8 +83,8 @@ struct Ppce500::Parts {
           }) {}
 
     Result<void> map_devices() {
-        using devices::Gpio, devices::Guts, devices::I2c, devices::Mpic, devices::SpinTable,
-            devices::Uart16550;
+        using devices::Gpio, devices::Guts, devices::I2c, devices::LocalBus, devices::Mpic,
+            devices::PciHost, devices::SpinTable, devices::Uart16550;
         struct Mapping {
             uint64_t base;
             uint64_t size;
@@ -94,6 +96,8 @@ struct Ppce500::Parts {
             {kCcsrBase + kMpicOffset, Mpic::kRegionBytes, mpic, "mpic"},
             {kCcsrBase + kSerialOffset[0], Uart16550::kRegionBytes, serial[0], "serial0"},
             {kCcsrBase + kSerialOffset[1], Uart16550::kRegionBytes, serial[1], "serial1"},
+            {kCcsrBase + kLocalBusOffset, LocalBus::kRegionBytes, local_bus, "local-bus"},
+            {kCcsrBase + kPciOffset, PciHost::kRegionBytes, pci, "pci"},
             {kCcsrBase + kI2cOffset, I2c::kRegionBytes, i2c, "i2c"},
             {kCcsrBase + kGutsOffset, Guts::kRegionBytes, guts, "guts"},
             {kCcsrBase + kGpioOffset, Gpio::kRegionBytes, gpio, "gpio"},
@@ -113,6 +117,8 @@ struct Ppce500::Parts {
     std::array<devices::Uart16550, kSerialPorts> serial;
     devices::Rtc rtc;
     devices::I2c i2c;
+    devices::LocalBus local_bus;
+    devices::PciHost pci;
     devices::Guts guts;
     devices::Gpio gpio;
     devices::SpinTable spin_table;

@@ -276,6 +276,7 @@ Result<void> Session::open_kvm() {
 Result<std::unique_ptr<Guest>> Session::boot(Ram& ram) {
     machine::BootFiles files;
     files.kernel = options_.kernel;
+    files.firmware = options_.firmware;
     files.initrd = options_.initrd;
     files.dtb = options_.dtb;
     Guest::Io io;

@@ -20,8 +20,9 @@ struct RunOptions {
     std::string machine = "ppce500";
     std::string cpu = "e500mc";
     unsigned cpus = 1;
-    uint64_t memory_bytes = 128 * machine::kMiB;  // QEMU's default
-    std::filesystem::path kernel;
+    uint64_t memory_bytes = 128 * machine::kMiB;    // QEMU's default
+    std::optional<std::filesystem::path> kernel;    // one of them at least
+    std::optional<std::filesystem::path> firmware;  // started first; the kernel is for it to boot
     std::optional<std::filesystem::path> initrd;
     std::optional<std::filesystem::path> dtb;
     std::optional<std::string> append;

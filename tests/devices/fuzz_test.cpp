@@ -8,7 +8,9 @@
 #include "devices/gpio.h"
 #include "devices/guts.h"
 #include "devices/i2c.h"
+#include "devices/local_bus.h"
 #include "devices/mpic.h"
+#include "devices/pci_host.h"
 #include "devices/rtc.h"
 #include "devices/spin_table.h"
 #include "devices/uart16550.h"
@@ -125,6 +127,19 @@ TEST(DeviceFuzz, GutsGpioAndSpinTable) {
     });
     fuzzer.run(table, SpinTable::kRegionBytes);
     EXPECT_GT(releases, 0U);
+}
+
+TEST(DeviceFuzz, PciHostAndLocalBus) {
+    Fuzzer fuzzer(5);
+    PciHost pci;
+    // Near the registers that select what the others mean, then anywhere.
+    fuzzer.run(pci, 8);
+    fuzzer.run(pci, PciHost::kRegionBytes);
+    pci.write({0, 4, 0}, 0x80000000);
+    EXPECT_EQ(pci.read({4, 4, 0}), 0x57193200U) << "the identity is read only";
+
+    LocalBus bus;
+    fuzzer.run(bus, LocalBus::kRegionBytes);
 }
 
 TEST(DeviceFuzz, I2cWithAnyTimeOfDay) {

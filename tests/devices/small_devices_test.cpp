@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Global utilities, GPIO and spin table.
+// Global utilities, GPIO, local bus and spin table.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +8,7 @@
 
 #include "devices/gpio.h"
 #include "devices/guts.h"
+#include "devices/local_bus.h"
 #include "devices/spin_table.h"
 
 namespace perfvisor::devices {
@@ -105,6 +106,23 @@ TEST_F(GpioTest, AMaskedEventIsKeptWithoutInterrupt) {
     EXPECT_FALSE(irq);
     EXPECT_EQ(read(0x0c), 0U);
     EXPECT_EQ(read(0x08), 0x80000000U) << "still driven from outside";
+}
+
+TEST(LocalBus, HasNoChipSelectAndKeepsWhatIsWritten) {
+    LocalBus bus;
+    for (uint64_t bank = 0; bank < 8; ++bank)
+        EXPECT_EQ(bus.read({bank * 8, 4, 0}) & 1, 0U) << "BR" << bank << "[V]";
+    EXPECT_EQ(bus.read({0xd4, 4, 0}), 0x80000008U) << "LCRR";
+    bus.write({0x08, 4, 0}, 0xf8001801);
+    bus.write({0x0c, 4, 0}, 0xfff00040);
+    EXPECT_EQ(bus.read({0x08, 4, 0}), 0xf8001801U);
+    EXPECT_EQ(bus.read({0x0c, 4, 0}), 0xfff00040U);
+    bus.write({0x08, 2, 0}, 0);
+    bus.write({0xdc, 4, 0}, 1);
+    EXPECT_EQ(bus.read({0x08, 4, 0}), 0xf8001801U) << "registers are words";
+    EXPECT_EQ(bus.read({0xdc, 4, 0}), 0U) << "no register";
+    bus.reset();
+    EXPECT_EQ(bus.read({0x08, 4, 0}), 0U);
 }
 
 class Spin : public testing::Test {

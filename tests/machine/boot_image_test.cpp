@@ -221,12 +221,58 @@ TEST_F(BootImageTest, LoadsTheSameAgainAfterTheGuestWroteOverIt) {
     ASSERT_TRUE(first);
     const auto all = ram.memory().at(0, ram.memory().size());
     const Bytes before(all.begin(), all.end());
-    for (const Placement& place : {first->kernel.image, first->initrd, first->dtb}) {
+    for (const Placement& place : {first->program.image, first->initrd, first->dtb}) {
         const auto bytes = ram.memory().at(place.base, place.size);
         std::fill(bytes.begin(), bytes.end(), uint8_t{0xff});
     }
     ASSERT_TRUE(load_boot_image(files, {}, ram.memory()));
     EXPECT_TRUE(std::equal(all.begin(), all.end(), before.begin()));
+}
+
+// ---- firmware ----
+
+TEST_F(BootImageTest, FirmwareStartsAndFindsTheKernelAsItIsInItsFile) {
+    constexpr uint32_t kFirmware = 15 * kMiB;
+    files.firmware = directory.write(
+        "u-boot", make_elf(kFirmware, {{kFirmware, kFirmware, pattern(0x800, 3), 0x1000}}));
+    files.kernel = directory.write("uImage", pattern(1001));
+    use_initrd(pattern(5000));
+    const Ram ram(512 * kMiB);
+    const auto image = load_boot_image(files, {.command_line = "a b"}, ram.memory());
+    ASSERT_TRUE(image) << image.error().message;
+    EXPECT_EQ(image->start.pc, kFirmware);
+    EXPECT_EQ(image->start.gpr[3], image->dtb.base);
+    EXPECT_EQ(image->start.mapping.size, 64 * kMiB);
+    EXPECT_THAT(ram.memory().at(kFirmware, 0x800), ElementsAreArray(pattern(0x800, 3)));
+    EXPECT_THAT(ram.memory().at(32 * kMiB, 1001), ElementsAreArray(pattern(1001)));
+    const auto tree = ram.memory().at(image->dtb.base, image->dtb.size);
+    ASSERT_EQ(fdt_check_full(tree.data(), tree.size()), 0);
+    int size = 0;
+    const void* place = fdt_getprop(tree.data(), fdt_path_offset(tree.data(), "/chosen"),
+                                    "qemu,boot-kernel", &size);
+    ASSERT_EQ(size, 16);
+    EXPECT_EQ(fdt64_ld(static_cast<const fdt64_t*>(place)), 32 * kMiB);
+    EXPECT_EQ(fdt64_ld(static_cast<const fdt64_t*>(place) + 1), 1001U);
+    EXPECT_EQ(cell(tree.data(), "/chosen", "linux,initrd-start"), image->initrd.base);
+}
+
+TEST_F(BootImageTest, FirmwareAloneIsEnough) {
+    files.firmware = directory.write("u-boot", make_elf(0x100, {{0, 0, pattern(0x800), 0}}));
+    const Ram ram(64 * kMiB);
+    const auto image = load_boot_image(files, {}, ram.memory());
+    ASSERT_TRUE(image) << image.error().message;
+    EXPECT_EQ(image->start.pc, 0x100U);
+    const auto tree = ram.memory().at(image->dtb.base, image->dtb.size);
+    const int chosen = fdt_path_offset(tree.data(), "/chosen");
+    EXPECT_EQ(fdt_getprop(tree.data(), chosen, "qemu,boot-kernel", nullptr), nullptr);
+}
+
+TEST_F(BootImageTest, FirmwareWithoutAnAddressIsRefused) {
+    files.firmware = directory.write("u-boot.bin", pattern(0x800));
+    EXPECT_THAT(error(Ram(64 * kMiB)), AllOf(HasSubstr("firmware"), HasSubstr("u-boot.bin"),
+                                             HasSubstr("ELF"), HasSubstr("uImage")));
+    files.firmware = "/nowhere/u-boot";
+    EXPECT_THAT(error(Ram(64 * kMiB)), HasSubstr("/nowhere/u-boot"));
 }
 
 // What GNU cpio makes of the archive is in the names, modes and contents of its headers.

@@ -72,6 +72,52 @@ TEST(Layout, EveryCombinationIsDisjointOrAnErrorThatIsTrue) {
     EXPECT_GT(placed, 250);
 }
 
+// U-Boot for qemu-ppce500 runs at 15 MiB.
+constexpr Placement kFirmware{15 * kMiB, 400 * 1024};
+
+TEST(FirmwareLayout, IsThePeersInLargeMemories) {
+    const auto layout = place_beside_firmware(kFirmware, 3 * kMiB, 5000, kTree, 512 * kMiB);
+    ASSERT_TRUE(layout);
+    EXPECT_EQ(layout->kernel.base, 32 * kMiB);
+    EXPECT_EQ(layout->tree.base, 39 * kMiB);
+    EXPECT_EQ(layout->initrd.base, 64 * kMiB);
+}
+
+TEST(FirmwareLayout, MovesTheTreeWhereThePeerWouldPutItIntoTheKernel) {
+    const auto layout = place_beside_firmware(kFirmware, 8 * kMiB, 0, kTree, 512 * kMiB);
+    ASSERT_TRUE(layout);
+    EXPECT_EQ(layout->tree.base, 40 * kMiB);
+}
+
+TEST(FirmwareLayout, NothingOverlapsAndTheTreeBeginsAMebibyteInAnyMemory) {
+    int placed = 0;
+    for (const uint64_t ram : {16 * kMiB, 32 * kMiB, 40 * kMiB, 64 * kMiB, 128 * kMiB, 8 * kGiB})
+        for (const uint64_t kernel : {uint64_t{0}, 3 * kMiB, 7 * kMiB + 5, 30 * kMiB})
+            for (const uint64_t initrd : {uint64_t{0}, 8 * kMiB + 1, 50 * kMiB}) {
+                const auto layout = place_beside_firmware(kFirmware, kernel, initrd, kTree, ram);
+                if (!layout) continue;
+                ++placed;
+                std::vector<Placement> places = {kFirmware, layout->tree};
+                if (kernel != 0) places.push_back(layout->kernel);
+                if (initrd != 0) places.push_back(layout->initrd);
+                expect_apart(places, std::min(ram, 4 * kGiB));
+                EXPECT_EQ(layout->tree.base % kMiB, 0U);
+                EXPECT_EQ(layout->kernel.size, kernel);
+                EXPECT_EQ(layout->initrd.size, initrd);
+            }
+    EXPECT_GT(placed, 30);
+}
+
+TEST(FirmwareLayout, SaysWhatDoesNotFit) {
+    const auto error = [](uint64_t kernel, uint64_t initrd, uint64_t ram) {
+        const auto layout = place_beside_firmware(kFirmware, kernel, initrd, kTree, ram);
+        return layout ? std::string("(placed)") : layout.error().message;
+    };
+    EXPECT_THAT(error(3 * kMiB, 0, 32 * kMiB), AllOf(HasSubstr("kernel"), HasSubstr("-m")));
+    EXPECT_THAT(error(3 * kMiB, 60 * kMiB, 64 * kMiB), AllOf(HasSubstr("initrd"), HasSubstr("-m")));
+    EXPECT_THAT(error(0, 0, 16 * kMiB), AllOf(HasSubstr("device tree"), HasSubstr("-m")));
+}
+
 TEST(Layout, SaysWhatDoesNotFit) {
     const auto error = [](const Placement& kernel, uint64_t initrd, uint64_t ram) {
         const auto layout = place_images(kernel, initrd, kTree, ram);

@@ -65,8 +65,11 @@ TEST_F(Board, HasItsDevicesAtThePeersAddresses) {
     EXPECT_EQ(read(kCcsrBase + 0x300c, 1), 0x81U) << "I2CSR";
     EXPECT_EQ(read(kSpinTableBase + 0x20, 8), 1U);
     EXPECT_TRUE(unmapped.empty());
-    EXPECT_EQ(read(kCcsrBase + 0x8000), 0U) << "no PCI yet";
-    EXPECT_THAT(unmapped, ::testing::ElementsAre(kCcsrBase + 0x8000));
+    write(kCcsrBase + 0x8000, 0x80000000);
+    EXPECT_EQ(read(kCcsrBase + 0x8004), 0x57193200U) << "PCI host, little-endian";
+    EXPECT_TRUE(unmapped.empty());
+    EXPECT_EQ(read(kCcsrBase + 0x9000), 0U) << "nothing";
+    EXPECT_THAT(unmapped, ::testing::ElementsAre(kCcsrBase + 0x9000));
 }
 
 TEST_F(Board, BothSerialPortsShareInterrupt42) {
