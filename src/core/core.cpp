@@ -33,6 +33,7 @@ Core::Core(const Config& config)
       mmu_(*config.model, state),
       timers_(state, *config.time),
       perfmon_(*config.model, state),
+      timing_(state, mmu_, perfmon_),
       msr_mask_(implemented_msr_bits(*config.model)),
       value_mask_(config.model->gpr_bits == 64 ? ~uint64_t{0} : 0xffffffff) {
     // An instruction makes at most one device access a byte: lswx of 128 bytes the most.
@@ -68,6 +69,7 @@ void Core::reset() {
     last_time_base_ = timers_.time_base();
     perfmon_.reset();
     mmu_.reset();
+    timing_.reset();
     update_debug();
 }
 
@@ -92,16 +94,25 @@ void Core::set_halted(bool halted) {
 }
 
 uint64_t Core::instructions_to_deadline(uint64_t limit) {
+    timing_.forget_waits();
     if (limit <= 1 || debug_armed_ || !mmio_log_.empty()) return std::min<uint64_t>(limit, 1);
-    // Instructions take a cycle or more, so a number of cycles bounds that of instructions.
-    uint64_t count = std::min(limit, timers_.cycles_to_next_event());
-    count = std::min(count, perfmon_.instructions_to_event());
+    perfmon_.wait_for_events(timing_);
+    const uint64_t count = std::min(limit, perfmon_.instructions_to_event());
+    const uint64_t cycles = std::min(limit, cycles_to_deadline());
+    if (timing_.drives_clock()) {
+        timing_.wait_for_cycles(cycles);
+        return std::max<uint64_t>(count, 1);
+    }
+    return std::max<uint64_t>(std::min(count, cycles), 1);
+}
+
+uint64_t Core::cycles_to_deadline() const {
+    const uint64_t timers = timers_.cycles_to_next_event();
     const uint64_t wait = ticks_to_time_base_event();
     const uint64_t cycles = state.totals.cycles();
     const uint64_t ticks = config_.time->ticks(cycles);
-    if (wait <= ~uint64_t{0} - ticks && wait != ~uint64_t{0})
-        count = std::min(count, config_.time->cycles_until(ticks + wait, cycles));
-    return std::max<uint64_t>(count, 1);
+    if (wait == ~uint64_t{0} || wait > ~uint64_t{0} - ticks) return timers;
+    return std::min(timers, config_.time->cycles_until(ticks + wait, cycles));
 }
 
 uint64_t Core::ticks_to_time_base_event() const {

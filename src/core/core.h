@@ -18,6 +18,7 @@
 #include "core/physical_memory.h"
 #include "core/state.h"
 #include "core/timers.h"
+#include "core/timing/timing.h"
 
 namespace perfvisor::core {
 
@@ -60,6 +61,7 @@ class Core {
     Mmu& mmu() { return mmu_; }
     Timers& timers() { return timers_; }
     PerfMon& perfmon() { return perfmon_; }
+    Timing& timing() { return timing_; }
     Interconnect* interconnect() { return config_.interconnect; }
 
     // ---- MSR and special purpose registers ----
@@ -168,7 +170,9 @@ class Core {
     // ---- Deadlines ----
     // Instructions the engine may execute before something must be looked at, at most `limit`:
     // 1 while an MMIO answer waits to be used or debug events are armed, else up to the first
-    // timer or PM deadline. A deadline by the wall clock is not seen: the caller polls.
+    // timer or PM deadline. A deadline by the wall clock is not seen: the caller polls. Where the
+    // timing model drives the clock, `limit` bounds the cycles too. What only the model can tell
+    // the coming of, it ends the engine's run for (Timing::wait_for).
     uint64_t instructions_to_deadline(uint64_t limit);
 
     // ---- MMIO ----
@@ -236,6 +240,7 @@ class Core {
                             uint8_t*& host);
 
     // core.cpp
+    uint64_t cycles_to_deadline() const;
     uint64_t ticks_to_time_base_event() const;
 
     // spr.cpp
@@ -244,6 +249,7 @@ class Core {
     // interrupts.cpp
     std::optional<Interrupt> most_urgent(uint32_t enabled_by) const;
     void synchronize_time();
+    void notice_inputs();
     void enter_checkstop();
     void deliver_machine_check(const Fault& fault, uint64_t pc);
 
@@ -258,6 +264,7 @@ class Core {
     Mmu mmu_;
     Timers timers_;
     PerfMon perfmon_;
+    Timing timing_;
     Fault fault_;
     bool fault_pending_ = false;
     bool halted_ = false;
@@ -279,7 +286,14 @@ class Core {
     std::atomic<uint32_t> lines_{0};     // bit per Line
     std::atomic<uint32_t> doorbells_{0};
     std::atomic<uint32_t> pir_{0};  // read by the senders of doorbells
-    uint64_t last_time_base_ = 0;   // when time-base events of the PM were last looked for
+    // When an input was first seen asserted, and when also enabled (in cycles; kNever: is not).
+    struct InputTimes {
+        uint64_t asserted = kNever, enabled = kNever;
+    };
+    static constexpr uint64_t kNever = ~uint64_t{0};
+    void input_taken(InputTimes& times, unsigned latency_event, unsigned pending_event);
+    InputTimes external_times_, critical_times_;
+    uint64_t last_time_base_ = 0;  // when time-base events of the PM were last looked for
 
     // What a taken branch under DBCR0[BRT] goes back to.
     uint64_t before_pc_ = 0, before_lr_ = 0, before_ctr_ = 0;

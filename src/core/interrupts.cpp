@@ -8,6 +8,12 @@
 namespace perfvisor::core {
 namespace {
 
+// Threshold events (pm_events.cpp).
+constexpr unsigned kExternalLatency = 78, kCriticalLatency = 79, kExternalPendingLatency = 80,
+                   kCriticalPendingLatency = 81;
+// From the recognition of an interrupt to the fetch of its handler (docs/timing.md).
+constexpr uint64_t kRedirectCycles = 2;
+
 // MSR bits that an interrupt of the class leaves as they are; it clears the others (EREF chapter 7,
 // with category E.ED, which gives debug interrupts save registers of their own).
 constexpr uint32_t kept_msr_bits(InterruptClass by) {
@@ -75,9 +81,18 @@ void Core::take_interrupt(Interrupt kind, uint64_t return_address) {
         return;
     }
     ++state.totals[Total::Interrupts];
-    if (kind == Interrupt::ExternalInput) ++state.totals[Total::ExternalInterrupts];
-    if (kind == Interrupt::CriticalInput) ++state.totals[Total::CriticalInterrupts];
+    if (kind == Interrupt::ExternalInput) {
+        ++state.totals[Total::ExternalInterrupts];
+        input_taken(external_times_, kExternalLatency, kExternalPendingLatency);
+    }
+    if (kind == Interrupt::CriticalInput) {
+        ++state.totals[Total::CriticalInterrupts];
+        input_taken(critical_times_, kCriticalLatency, kCriticalPendingLatency);
+    }
     if (kind == Interrupt::SystemCall) ++state.totals[Total::SystemCallsAndTraps];
+    if (kind == Interrupt::DataTlbError || kind == Interrupt::InstructionTlbError)
+        ++state.totals[Total::TlbMisses];
+    if (kind != Interrupt::SystemCall) timing_.interrupt_taken();
     if (kind == Interrupt::PerformanceMonitor) perfmon_.interrupt_taken();
     if (kind == Interrupt::Doorbell) doorbells_.fetch_and(~kDoorbell);
     if (kind == Interrupt::CriticalDoorbell) doorbells_.fetch_and(~kCriticalDoorbell);
@@ -188,12 +203,36 @@ void Core::synchronize_time() {
     perfmon_.sync();
 }
 
+// For the latencies that the threshold events 78 to 81 measure.
+void Core::notice_inputs() {
+    const uint32_t lines = lines_.load(std::memory_order_acquire);
+    const auto notice = [&](InputTimes& times, Line line, uint32_t enable) {
+        if (!(lines & line_bit(line))) {
+            times = {};
+            return;
+        }
+        const uint64_t now = state.totals.cycles();
+        if (times.asserted == kNever) times.asserted = now;
+        if (times.enabled == kNever && (state.msr & enable)) times.enabled = now;
+    };
+    notice(external_times_, Line::External, msr::kEE);
+    notice(critical_times_, Line::Critical, msr::kCE);
+}
+
+void Core::input_taken(InputTimes& times, unsigned latency_event, unsigned pending_event) {
+    const uint64_t now = state.totals.cycles() + kRedirectCycles;
+    if (times.asserted != kNever) perfmon_.occurred(latency_event, now - times.asserted);
+    if (times.enabled != kNever) perfmon_.occurred(pending_event, now - times.enabled);
+    times = {};
+}
+
 bool Core::deliver_pending_interrupt() {
     state.attention.fetch_and(~uint32_t{kInterruptCheck});
     external_wanted_ = false;
     // An instruction that has begun its device accesses is finished first: they happened.
     if (checkstop_ || mmio_waiting_ || !mmio_log_.empty()) return false;
     synchronize_time();
+    notice_inputs();
     const auto kind = most_urgent(state.msr);
     if (!kind) return false;
     if (*kind == Interrupt::ExternalInput && external_proxy_) {

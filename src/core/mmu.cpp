@@ -52,6 +52,7 @@ Mmu::Mmu(const CoreModel& model, CpuState& state)
       slots_(size_t{1} << model.pid_bits, kNoSlot) {
     tlb_[0].resize(model.tlb0_entries);
     tlb_[1].resize(model.tlb1_entries);
+    generations_.resize(model.tlb0_entries + model.tlb1_entries);
     written_.resize((model.tlb0_entries + model.tlb1_entries + 63) / 64);
     tlb1_valid_.reserve(model.tlb1_entries);
     reset();
@@ -102,7 +103,9 @@ Mmu::Lookup Mmu::translate(uint64_t ea, Access access, unsigned as, uint32_t pid
                         .attributes = entry.attributes,
                         .permissions = entry.permissions,
                         .tid = entry.tid,
-                        .from_tlb1 = position->tlb == 1},
+                        .from_tlb1 = position->tlb == 1,
+                        .position = static_cast<uint16_t>(
+                            position->index + (position->tlb == 1 ? tlb_[0].size() : 0))},
             {}};
 }
 

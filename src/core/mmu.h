@@ -40,6 +40,7 @@ struct Translation {
     uint32_t permissions;  // MAS3 bits
     uint32_t tid;          // 0: valid for every PID
     bool from_tlb1;
+    uint16_t position;  // of the entry: Mmu::generation
 };
 
 // Told when translations end, so that what was derived from them (block caches, chains) ends too.
@@ -122,6 +123,11 @@ class Mmu {
             }
     }
 
+    // How often entry `position` of the TLBs, TLB0's first, has been written or invalidated, and
+    // how often any: what copies of entries are good for.
+    uint32_t generation(unsigned position) const { return generations_[position]; }
+    uint64_t epoch() const { return epoch_; }
+
     void set_listener(TranslationListener* listener) { listener_ = listener; }
 
     // Enters a translation of the current data context into the inline cache. `host` is the
@@ -140,6 +146,8 @@ class Mmu {
     Registers registers_;
     std::vector<TlbEntry> tlb_[2];
     std::vector<uint64_t> written_;  // a bit an entry, TLB0's first; for_each_written()
+    std::vector<uint32_t> generations_;
+    uint64_t epoch_ = 0;
     TranslationListener* listener_ = nullptr;
 
     struct Position {
@@ -148,6 +156,8 @@ class Mmu {
     void mark_written(unsigned tlb, size_t index) {
         const size_t bit = index + (tlb == 1 ? tlb_[0].size() : 0);
         written_[bit / 64] |= uint64_t{1} << (bit % 64);
+        ++generations_[bit];
+        ++epoch_;
     }
     std::optional<Position> find(uint64_t ea, unsigned as, uint32_t pid) const;
     // The entry that MAS0 (TLBSEL, ESEL) and MAS2 (EPN) name; nothing for a TLB not there.

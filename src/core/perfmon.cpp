@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "core/timing/timing.h"
+
 namespace perfvisor::core {
 namespace {
 
@@ -193,6 +195,13 @@ bool PerfMon::live(const Counter& c) const {
            !c.waiting;
 }
 
+// A part of the timing model runs as long as one of its events is selected, so that its state
+// stays what the guest's course has made it while FAC or MSR stop the counter for a moment.
+bool PerfMon::selected(const Counter& c) const {
+    const auto n = static_cast<unsigned>(&c - counters_.data());
+    return available_ && !(c.lca & pmlca::kFC) && c.event && (c.event->pmc_mask >> n & 1);
+}
+
 // The MSR bits that decide whether a live counter runs. A pair of freeze bits that are both set
 // freezes in either state.
 uint32_t PerfMon::watched_msr(const Counter& c) const {
@@ -217,6 +226,8 @@ uint64_t PerfMon::source_total(const Counter& c) const {
     switch (c.event->source.kind) {
         case EventSource::Kind::Cycles:
             return state_.totals.cycles();
+        case EventSource::Kind::Modelled:
+            return state_.modelled[c.event->source.modelled];
         case EventSource::Kind::Occurrences:
             return c.occurrences;
         default:
@@ -231,7 +242,9 @@ uint64_t PerfMon::max_per_instruction(const Event& event) const {
 // Decides anew which counters run. The PMCs are up to date.
 void PerfMon::refresh(uint32_t msr) {
     watched_msr_ = 0;
+    state_.model.wanted = 0;
     for (Counter& c : counters_) {
+        if (selected(c)) state_.model.wanted |= c.event->source.part;
         const bool is_live = live(c);
         if (is_live) watched_msr_ |= watched_msr(c);
         c.running = is_live && counts_in(c.lca, msr);
@@ -373,8 +386,7 @@ bool PerfMon::armed(const Counter& c) const {
            (pmgc0_ & (pmgc0::kPMIE | pmgc0::kFCECE));
 }
 
-// A lower bound of the instructions after which `c` can have been incremented `count` times.
-uint64_t PerfMon::increments_to(const Counter& c, uint64_t count) const {
+PerfMon::Source PerfMon::source_of(const Counter& c, uint64_t count) const {
     const Counter* counter = &c;
     while (chained(*counter)) {
         // `count` wraps of the source: the first from where it stands, 2^32 for each other.
@@ -382,8 +394,29 @@ uint64_t PerfMon::increments_to(const Counter& c, uint64_t count) const {
         const uint64_t first = kWrap - counter->value;
         count = count - 1 > (kNever - first) / kWrap ? kNever : (count - 1) * kWrap + first;
     }
-    const uint64_t most = max_per_instruction(*counter->event);
-    return count / most + (count % most != 0);
+    return {counter, count};
+}
+
+const uint64_t* PerfMon::waited_total(const Counter& c) const {
+    const EventSource& source = c.event->source;
+    switch (source.kind) {
+        case EventSource::Kind::Modelled:
+            return &state_.modelled.value[static_cast<unsigned>(source.modelled)];
+        case EventSource::Kind::Occurrences:
+            return source.part != 0 ? &c.occurrences : nullptr;
+        default:
+            return nullptr;
+    }
+}
+
+// A lower bound of the instructions after which `c` can have been incremented `count` times.
+uint64_t PerfMon::increments_to(const Counter& c, uint64_t count) const {
+    const Source source = source_of(c, count);
+    const EventSource::Kind kind = source.counter->event->source.kind;
+    if (waited_total(*source.counter)) return kNever;
+    if (kind == EventSource::Kind::Cycles && state_.model.always) return kNever;
+    const uint64_t most = max_per_instruction(*source.counter->event);
+    return source.increments / most + (source.increments % most != 0);
 }
 
 // Calls `wait(counter, increments)` for each counter that must not be incremented so often without
@@ -397,6 +430,17 @@ void PerfMon::each_deadline(F wait) const {
         const Counter& source = counters_[pmw];
         wait(source, watchpoints(source.lcb).after(source.value) - source.value);
     }
+}
+
+void PerfMon::wait_for_events(Timing& timing) const {
+    each_deadline([&](const Counter& c, uint64_t increments) {
+        const Source source = source_of(c, increments);
+        if (const uint64_t* total = waited_total(*source.counter))
+            timing.wait_for(total, source.increments);
+        else if (source.counter->event->source.kind == EventSource::Kind::Cycles &&
+                 state_.model.always)
+            timing.wait_for_cycles(source.increments);
+    });
 }
 
 uint64_t PerfMon::instructions_to_event() const {

@@ -14,6 +14,8 @@
 
 namespace perfvisor::core {
 
+class Timing;
+
 constexpr unsigned kMaxPmcs = 6;
 
 // Register bits (the 32-bit register's masks). Section numbers are those of the e500 core family
@@ -128,6 +130,9 @@ class PerfMon {
     // Up to date after sync. An overflow that neither interrupts nor freezes is no event, nor is a
     // watchpoint that no counter waits for.
     uint64_t instructions_to_event() const;
+    // The same for events whose coming only the timing model can tell: it is asked to look out for
+    // them. They bound instructions_to_event() not.
+    void wait_for_events(Timing& timing) const;
 
     // Time-base transitions (TBSEL, TBEE): the tick at which the selected bit next goes 0 to 1,
     // and the report that it did (totals exact). UINT64_MAX when not enabled, or without effect.
@@ -165,9 +170,19 @@ class PerfMon {
     void select_event(Counter& c);
     bool chained(const Counter& c) const;
     bool live(const Counter& c) const;
+    bool selected(const Counter& c) const;
     uint32_t watched_msr(const Counter& c) const;
     bool condition() const;
     bool armed(const Counter& c) const;
+    // The counter that `c` counts the wraps of, through any chain, and by how much it has to grow
+    // for `count` increments of `c`.
+    struct Source {
+        const Counter* counter;
+        uint64_t increments;
+    };
+    Source source_of(const Counter& c, uint64_t count) const;
+    // The total to wait for, where only the timing model can tell; null where it can be bounded.
+    const uint64_t* waited_total(const Counter& c) const;
     uint64_t increments_to(const Counter& c, uint64_t count) const;
     uint32_t trigger_of(const Counter& c) const;
     template <typename F>

@@ -23,16 +23,19 @@ const char* to_string(EventClass event_class);
 // Where an event's count comes from.
 struct EventSource {
     enum class Kind : uint8_t {
-        None,    // nothing: not modelled
-        Total,   // CpuState::totals[total]
-        Cycles,  // CpuState::totals.cycles()
-        Wraps,   // how often PMC number `pmc` wrapped from 0xffffffff to 0 (chaining)
+        None,      // nothing: not modelled
+        Total,     // CpuState::totals[total]
+        Cycles,    // CpuState::totals.cycles()
+        Modelled,  // CpuState::modelled[modelled], while `part` of the timing model runs
+        Wraps,     // how often PMC number `pmc` wrapped from 0xffffffff to 0 (chaining)
         // What PerfMon::occurred() was told of and lasted longer than the counter's threshold.
         Occurrences,
     };
     Kind kind = Kind::None;
     Total total = Total::Count;
     uint8_t pmc = 0;
+    Modelled modelled = Modelled::Count;
+    uint8_t part = 0;  // bits of namespace timing_part that selecting the event sets going
 };
 
 struct Event {

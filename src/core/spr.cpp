@@ -43,9 +43,11 @@ struct SprTable {
 
     // Stores all but the bits that start an operation which is over at once: flash invalidates,
     // lock clears and flushes, which software waits for to read 0 again.
-    template <unsigned kNumber, uint32_t kSelfClearing>
-    static void store_without(Core& c, uint64_t value) {
+    // The timing model's copy of what a flash invalidate empties is emptied.
+    template <unsigned kNumber, uint32_t kSelfClearing, uint32_t kFlash, void (Timing::*kEmpty)()>
+    static void store_control(Core& c, uint64_t value) {
         c.sprs_[kNumber] = value & ~uint64_t{kSelfClearing};
+        if (value & kFlash) (c.timing_.*kEmpty)();
     }
     // Write one to clear.
     template <unsigned kNumber>
@@ -83,7 +85,10 @@ struct SprTable {
     static void notify_debug(Core& c, uint64_t value) {
         uint8_t events = 0;
         for (unsigned n = 0; n < 8; ++n)
-            if (value & (0x80u >> n)) events |= static_cast<uint8_t>(1u << n);
+            if (value & (0x80u >> n)) {
+                events |= static_cast<uint8_t>(1u << n);
+                ++c.state.totals[static_cast<Total>(static_cast<unsigned>(Total::Dvt0) + n)];
+            }
         c.perfmon_.debug_notify(events);
     }
 
@@ -327,14 +332,18 @@ constexpr T::Row kRows[] = {
     special(spr::kHID0, "HID0", nullptr, T::write_hid0),
     plain(spr::kHID1, "HID1"),
     // CLFC and CFI, ICLFC and ICFI
-    special(spr::kL1CSR0, "L1CSR0", nullptr, T::store_without<spr::kL1CSR0, 0x102>),
-    special(spr::kL1CSR1, "L1CSR1", nullptr, T::store_without<spr::kL1CSR1, 0x102>),
+    special(spr::kL1CSR0, "L1CSR0", nullptr,
+            T::store_control<spr::kL1CSR0, 0x102, 0x2, &Timing::invalidate_data_cache>),
+    special(spr::kL1CSR1, "L1CSR1", nullptr,
+            T::store_control<spr::kL1CSR1, 0x102, 0x2, &Timing::invalidate_instruction_cache>),
     special(spr::kMMUCSR0, "MMUCSR0", T::zero, T::write_mmucsr0),
     // BBFI
-    special(spr::kBUCSR, "BUCSR", nullptr, T::store_without<spr::kBUCSR, 0x200>),
+    special(spr::kBUCSR, "BUCSR", nullptr,
+            T::store_control<spr::kBUCSR, 0x200, 0x200, &Timing::invalidate_branch_predictor>),
     read_only(spr::kMMUCFG, "MMUCFG", T::read_mmucfg),
     // L2FI, L2FL, L2LFC
-    special(spr::kL2CSR0, "L2CSR0", nullptr, T::store_without<spr::kL2CSR0, 0x00200c00>),
+    special(spr::kL2CSR0, "L2CSR0", nullptr,
+            T::store_control<spr::kL2CSR0, 0x00200c00, 0x00200000, &Timing::invalidate_l2>),
     plain(spr::kL2CSR1, "L2CSR1"),
     read_only(spr::kSVR, "SVR", T::zero),
 };

@@ -8,6 +8,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/timing/counts.h"
+
 namespace perfvisor::core {
 
 // MSR bits (EREF 4.5; the 32-bit register's masks).
@@ -110,6 +112,15 @@ enum class Total : uint8_t {
     StwcxFailure,
     DecoratedLoads,
     DecoratedStores,
+    TlbMisses,  // instruction and data TLB error interrupts taken
+    Dvt0,       // writes to DEVENT with DVT0 set, and so on
+    Dvt1,
+    Dvt2,
+    Dvt3,
+    Dvt4,
+    Dvt5,
+    Dvt6,
+    Dvt7,
     Count,
 };
 constexpr unsigned kTotalCount = static_cast<unsigned>(Total::Count);
@@ -169,6 +180,15 @@ struct CpuState {
     std::atomic<uint32_t> attention{0};
     int64_t budget = 0;  // instructions the engine may still execute in this run
     Totals totals;
+    // The same of the timing model, which counts while it runs.
+    ModelledTotals modelled;
+    // Its parts that should run (namespace timing_part): for counters, and for the clock. While
+    // one is set, engines tell core::Timing of each instruction.
+    struct {
+        uint32_t wanted = 0;
+        uint32_t always = 0;
+        bool any() const { return (wanted | always) != 0; }
+    } model;
 
     std::array<FastTlbEntry, kFastTlbEntries> fast_tlb{};
 };

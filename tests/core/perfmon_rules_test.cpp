@@ -691,11 +691,11 @@ TEST_F(PerfMonRule, OnlyPmc0AndPmc1HaveThresholdEvents) {
 }
 
 TEST_F(PerfMonRule, AThresholdEventOverflowsAsOthersDo) {
-    m.set(kPmlca0, event(76) | kCE);
+    m.set(kPmlca0, event(78) | kCE);
     m.set(kPmc0, 0x7fffffff);
     m.set(kPmgc0, kPMIE);
     EXPECT_EQ(m.pm.instructions_to_event(), 1u);
-    m.pm.occurred(76, 1);
+    m.pm.occurred(78, 1);
     EXPECT_TRUE(m.pending());
 }
 

@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Instructions as the timing model sees them. Latencies: docs/timing.md, "Units and latencies".
+#include "core/timing/instruction.h"
+
+#include <cstring>
+
+#include "isa/operands.h"
+
+namespace perfvisor::core::timing {
+namespace {
+
+using isa::Opcode;
+
+constexpr uint8_t kLoadLatency = 3, kFloatLoadLatency = 4, kStoreLatency = 3;
+constexpr uint8_t kMultiplyLatency = 4, kDivideLatency = 14;
+constexpr uint8_t kFloatLatency = 8, kDoubleMultiplyLatency = 10, kSingleDivideLatency = 36,
+                  kDoubleDivideLatency = 66;
+
+constexpr uint8_t field_bit(unsigned field) {
+    return static_cast<uint8_t>(0x80u >> field);
+}
+
+// Registers are entered one by one.
+class Registers {
+  public:
+    explicit Registers(Instruction& in) : in_(in) {}
+    void read(uint8_t reg) {
+        for (uint8_t& source : in_.sources)
+            if (source == kNoRegister) {
+                source = reg;
+                return;
+            }
+    }
+    void write(uint8_t reg) {
+        for (uint8_t& result : in_.results)
+            if (result == kNoRegister) {
+                result = reg;
+                return;
+            }
+    }
+
+  private:
+    Instruction& in_;
+};
+
+constexpr uint8_t gpr(unsigned n) {
+    return static_cast<uint8_t>(kGpr + n);
+}
+constexpr uint8_t fpr(unsigned n) {
+    return static_cast<uint8_t>(kFpr + n);
+}
+
+bool updates(Opcode opcode) {
+    switch (opcode) {
+        case Opcode::Lwzu:
+        case Opcode::Lbzu:
+        case Opcode::Lhzu:
+        case Opcode::Lhau:
+        case Opcode::Stwu:
+        case Opcode::Stbu:
+        case Opcode::Sthu:
+        case Opcode::Lwzux:
+        case Opcode::Lbzux:
+        case Opcode::Lhzux:
+        case Opcode::Lhaux:
+        case Opcode::Stwux:
+        case Opcode::Stbux:
+        case Opcode::Sthux:
+        case Opcode::Lfsu:
+        case Opcode::Lfdu:
+        case Opcode::Stfsu:
+        case Opcode::Stfdu:
+        case Opcode::Lfsux:
+        case Opcode::Lfdux:
+        case Opcode::Stfsux:
+        case Opcode::Stfdux:
+            return true;
+        default:
+            return false;
+    }
+}
+
+MemoryUse cache_use(Opcode opcode) {
+    switch (opcode) {
+        case Opcode::Dcbt:
+        case Opcode::Dcbtep:
+            return MemoryUse::Touch;
+        case Opcode::Dcbtst:
+        case Opcode::Dcbtstep:
+            return MemoryUse::TouchForStore;
+        case Opcode::Dcba:
+        case Opcode::Dcbal:
+        case Opcode::Dcbz:
+        case Opcode::Dcbzl:
+        case Opcode::Dcbzep:
+        case Opcode::Dcbzlep:
+            return MemoryUse::Allocate;
+        case Opcode::Dcbst:
+        case Opcode::Dcbstep:
+            return MemoryUse::Clean;
+        case Opcode::Dcbf:
+        case Opcode::Dcbfep:
+        case Opcode::Dcbi:
+            return MemoryUse::Flush;
+        case Opcode::Icbi:
+        case Opcode::Icbiep:
+            return MemoryUse::InvalidateCode;
+        case Opcode::Dcbtls:
+        case Opcode::Dcbtstls:
+            return MemoryUse::LockData;
+        case Opcode::Dcblc:
+            return MemoryUse::UnlockData;
+        case Opcode::Icbtls:
+            return MemoryUse::LockCode;
+        case Opcode::Icblc:
+            return MemoryUse::UnlockCode;
+        default:
+            return MemoryUse::None;
+    }
+}
+
+// By the mnemonic's letter behind "l" or "st": b h w d; f s and f d of floating ones.
+uint8_t access_size(const char* mnemonic) {
+    const char* rest = mnemonic + (mnemonic[0] == 'l' ? 1 : 2);
+    if (*rest == 'f') ++rest;
+    switch (*rest) {
+        case 'b':
+            return 1;
+        case 'h':
+            return 2;
+        case 'd':
+            return 8;
+        default:  // w, s (single), i (stfiwx), m and s (multiple, string)
+            return 4;
+    }
+}
+
+// dcbtls and the others: CT is 0 for the L1, else the L2 (EREF, cache locking).
+void describe_cache(Instruction& in, uint32_t word, Registers& registers) {
+    in.size = 1;
+    if (isa::ra(word) != 0) in.base = gpr(isa::ra(word));
+    in.index = gpr(isa::rb(word));
+    registers.read(in.base);
+    registers.read(in.index);
+    in.to_l2 = in.use >= MemoryUse::LockData && (isa::rd(word) & 0x1f) != 0;
+    in.latency = kStoreLatency;
+}
+
+void describe_memory(Instruction& in, const isa::Instruction& row, uint32_t word) {
+    Registers registers(in);
+    in.unit = Unit::LoadStore;
+    in.external = row.category == isa::Category::ExternalPid;
+    in.use = cache_use(row.opcode);
+    if (in.use != MemoryUse::None) {
+        describe_cache(in, word, registers);
+        return;
+    }
+    if (row.opcode == Opcode::Dsn || row.opcode == Opcode::Icbt) return;  // no access of its own
+    const bool load = row.flags & isa::kLoad, floating = row.flags & isa::kFloat;
+    in.use = load ? MemoryUse::Load : MemoryUse::Store;
+    in.size = access_size(row.mnemonic);
+    in.latency = !load ? kStoreLatency : floating ? kFloatLoadLatency : kLoadLatency;
+    if (row.category == isa::Category::Decorated) {
+        in.base = gpr(isa::rb(word));
+        registers.read(gpr(isa::ra(word)));
+    } else {
+        const bool indexed =
+            row.match >> 26 == 31 && !(row.flags & isa::kMultiple && row.opcode != Opcode::Lswx &&
+                                       row.opcode != Opcode::Stswx);
+        if (isa::ra(word) != 0 || updates(row.opcode)) in.base = gpr(isa::ra(word));
+        if (indexed) in.index = gpr(isa::rb(word));
+        if (row.match >> 26 != 31) in.displacement = isa::si(word);
+    }
+    registers.read(in.base);
+    registers.read(in.index);
+    const uint8_t data = floating ? fpr(isa::rd(word)) : gpr(isa::rd(word));
+    if (row.flags & isa::kMultiple) {
+        in.first = data;
+        if (row.opcode == Opcode::Lmw || row.opcode == Opcode::Stmw)
+            in.ops = static_cast<uint8_t>(32 - isa::rd(word));
+        else if (row.opcode == Opcode::Lswi || row.opcode == Opcode::Stswi)
+            in.ops = static_cast<uint8_t>(((isa::rb(word) ? isa::rb(word) : 32) + 3) / 4);
+        else
+            in.ops = 0;
+    } else if (load) {
+        registers.write(data);
+    } else {
+        registers.read(data);
+    }
+    if (updates(row.opcode)) {
+        registers.write(in.base);
+        in.ops = 2;
+    }
+    if (row.opcode == Opcode::Lwarx || row.opcode == Opcode::Stwcx) in.serializes = true;
+    if (row.opcode == Opcode::Stwcx) in.writes_cr |= field_bit(0);
+}
+
+void describe_branch(Instruction& in, Opcode opcode, uint32_t word) {
+    Registers registers(in);
+    in.unit = Unit::Branch;
+    in.branch = true;
+    const unsigned bo = isa::rd(word);
+    if (opcode != Opcode::B) {
+        in.conditional = (bo & 20) != 20;
+        if (!(bo & 16)) in.reads_cr = field_bit(isa::ra(word) / 4);
+        if (!(bo & 4) || opcode == Opcode::Bcctr) registers.read(kCounter);
+        if (!(bo & 4) && opcode != Opcode::Bcctr) registers.write(kCounter);
+    }
+    in.indirect = opcode == Opcode::Bclr || opcode == Opcode::Bcctr;
+    if (opcode == Opcode::Bclr) registers.read(kLink);
+    if (isa::lk(word)) registers.write(kLink);
+}
+
+void describe_unit(Instruction& in, Opcode opcode) {
+    switch (opcode) {
+        case Opcode::Mulli:
+        case Opcode::Mullw:
+        case Opcode::Mulhw:
+        case Opcode::Mulhwu:
+            in.unit = Unit::Multiple;
+            in.latency = kMultiplyLatency;
+            break;
+        case Opcode::Divw:
+        case Opcode::Divwu:
+            in.unit = Unit::Multiple;
+            in.latency = in.occupancy = kDivideLatency;
+            in.divides = true;
+            break;
+        case Opcode::Fmul:
+        case Opcode::Fmadd:
+        case Opcode::Fmsub:
+        case Opcode::Fnmadd:
+        case Opcode::Fnmsub:
+            in.latency = kDoubleMultiplyLatency;
+            break;
+        case Opcode::Fdivs:
+            in.latency = in.occupancy = kSingleDivideLatency;
+            break;
+        case Opcode::Fdiv:
+            in.latency = in.occupancy = kDoubleDivideLatency;
+            break;
+        case Opcode::Crand:
+        case Opcode::Crandc:
+        case Opcode::Creqv:
+        case Opcode::Crnand:
+        case Opcode::Crnor:
+        case Opcode::Cror:
+        case Opcode::Crorc:
+        case Opcode::Crxor:
+        case Opcode::Mcrf:
+            in.unit = Unit::Branch;
+            break;
+        default:
+            break;
+    }
+}
+
+void describe_carry(Instruction& in, Opcode opcode) {
+    Registers registers(in);
+    switch (opcode) {
+        case Opcode::Adde:
+        case Opcode::Subfe:
+        case Opcode::Addme:
+        case Opcode::Addze:
+        case Opcode::Subfme:
+        case Opcode::Subfze:
+            registers.read(kCarry);
+            registers.write(kCarry);
+            break;
+        case Opcode::Addic:
+        case Opcode::AddicRc:
+        case Opcode::Subfic:
+        case Opcode::Addc:
+        case Opcode::Subfc:
+        case Opcode::Sraw:
+        case Opcode::Srawi:
+            registers.write(kCarry);
+            break;
+        default:
+            break;
+    }
+}
+
+void describe_condition(Instruction& in, Opcode opcode, uint32_t word) {
+    const auto written = [&](unsigned field) { in.writes_cr |= field_bit(field); };
+    switch (opcode) {
+        case Opcode::Crand:
+        case Opcode::Crandc:
+        case Opcode::Creqv:
+        case Opcode::Crnand:
+        case Opcode::Crnor:
+        case Opcode::Cror:
+        case Opcode::Crorc:
+        case Opcode::Crxor:
+            in.reads_cr = field_bit(isa::ra(word) / 4) | field_bit(isa::rb(word) / 4) |
+                          field_bit(isa::rd(word) / 4);
+            written(isa::rd(word) / 4);
+            break;
+        case Opcode::Mcrf:
+            in.reads_cr = field_bit(isa::crfs(word));
+            written(isa::crfd(word));
+            break;
+        case Opcode::Mcrxr:
+        case Opcode::Mcrfs:
+        case Opcode::Cmp:
+        case Opcode::Cmpl:
+        case Opcode::Cmpi:
+        case Opcode::Cmpli:
+        case Opcode::Fcmpu:
+        case Opcode::Fcmpo:
+            written(isa::crfd(word));
+            break;
+        case Opcode::Mfcr:
+            in.reads_cr = 0xff;
+            break;
+        case Opcode::Mfocrf:
+            in.reads_cr = static_cast<uint8_t>(isa::crm(word));
+            break;
+        case Opcode::Mtcrf:
+        case Opcode::Mtocrf:
+            in.writes_cr = static_cast<uint8_t>(isa::crm(word));
+            break;
+        case Opcode::Isel:
+            in.reads_cr = field_bit(isa::rc_field(word) / 4);
+            break;
+        case Opcode::AddicRc:
+        case Opcode::AndiRc:
+        case Opcode::AndisRc:
+            written(0);
+            break;
+        default:
+            break;
+    }
+}
+
+// Registers by the operands as assembler has them: the first is the result, if it is one that
+// can be, the others are read.
+void describe_operands(Instruction& in, const isa::Instruction& row, uint32_t word) {
+    Registers registers(in);
+    const char* const letters = isa::operand_letters(row.opcode);
+    const bool reads_first = row.opcode == Opcode::Mtmsr || row.opcode == Opcode::Wrtee;
+    for (const char* letter = letters; *letter; ++letter) {
+        uint8_t reg = kNoRegister;
+        switch (*letter) {
+            case 'd':
+                reg = gpr(isa::rd(word));
+                break;
+            case 'a':
+                reg = gpr(isa::ra(word));
+                break;
+            case '0':
+                if (isa::ra(word) != 0) reg = gpr(isa::ra(word));
+                break;
+            case 'b':
+                reg = gpr(isa::rb(word));
+                break;
+            case 'D':
+                reg = fpr(isa::rd(word));
+                break;
+            case 'A':
+                reg = fpr(isa::ra(word));
+                break;
+            case 'B':
+                reg = fpr(isa::rb(word));
+                break;
+            case 'C':
+                reg = fpr(isa::rc_field(word));
+                break;
+            default:
+                break;
+        }
+        if (reg == kNoRegister) continue;
+        const bool result = letter == letters && *letter != 'b' && *letter != '0' && !reads_first;
+        if (result)
+            registers.write(reg);
+        else
+            registers.read(reg);
+    }
+    if (row.opcode == Opcode::Rlwimi) registers.read(gpr(isa::ra(word)));
+    if (std::strchr(row.pattern, 'r') && isa::record(word))
+        in.writes_cr |= field_bit((row.flags & isa::kFloat) ? 1 : 0);
+}
+
+// Moves to and from special registers but LR, CTR and XER are executed alone.
+void describe_move(Instruction& in, Opcode opcode, uint32_t word) {
+    constexpr unsigned kXer = 1, kLr = 8, kCtr = 9;
+    Registers registers(in);
+    const unsigned number = isa::spr(word);
+    const bool plain = number == kXer || number == kLr || number == kCtr;
+    if (!plain || (opcode != Opcode::Mfspr && opcode != Opcode::Mtspr)) {
+        in.serializes = true;
+        return;
+    }
+    const uint8_t reg = number == kLr ? kLink : number == kCtr ? kCounter : kCarry;
+    if (opcode == Opcode::Mfspr)
+        registers.read(reg);
+    else
+        registers.write(reg);
+}
+
+bool serializes(Opcode opcode) {
+    switch (opcode) {
+        case Opcode::Sync:
+        case Opcode::Mbar:
+        case Opcode::Isync:
+        case Opcode::Tlbsync:
+        case Opcode::Mfmsr:
+        case Opcode::Mtfsf:
+        case Opcode::Mtfsfi:
+        case Opcode::Mtfsb0:
+        case Opcode::Mtfsb1:
+        case Opcode::Mffs:
+        case Opcode::Mcrfs:
+        case Opcode::Mcrxr:
+            return true;
+        default:
+            return false;
+    }
+}
+
+}  // namespace
+
+Instruction describe(uint32_t word) {
+    const isa::Instruction& row = isa::describe(isa::decode(word));
+    Instruction in;
+    if (row.flags & (isa::kLoad | isa::kStore)) {
+        describe_memory(in, row, word);
+        return in;
+    }
+    if (row.flags & isa::kBranch) {
+        describe_branch(in, row.opcode, word);
+        return in;
+    }
+    if (row.flags & isa::kFloat) {
+        in.unit = Unit::Float;
+        in.latency = kFloatLatency;
+    }
+    describe_unit(in, row.opcode);
+    describe_operands(in, row, word);
+    describe_carry(in, row.opcode);
+    describe_condition(in, row.opcode, word);
+    switch (row.opcode) {
+        case Opcode::Mfspr:
+        case Opcode::Mtspr:
+        case Opcode::Mftb:
+        case Opcode::Mfpmr:
+        case Opcode::Mtpmr:
+            describe_move(in, row.opcode, word);
+            break;
+        default:
+            // What ends a block changes the context of what follows it.
+            in.refetches = isa::ends_block(row, word);
+            in.serializes = in.refetches || serializes(row.opcode);
+            in.drains = row.opcode == Opcode::Sync || row.opcode == Opcode::Mbar;
+    }
+    return in;
+}
+
+}  // namespace perfvisor::core::timing

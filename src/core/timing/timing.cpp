@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The timing model as a whole: which of its parts run, and what passes between them.
+#include "core/timing/timing.h"
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+#include "core/spr.h"
+
+namespace perfvisor::core {
+
+using timing::DataPart;
+using timing::FetchResult;
+using timing::Instruction;
+using timing::MemoryUse;
+using timing::Prediction;
+
+Timing::Timing(CpuState& state, const Mmu& mmu, PerfMon& perfmon)
+    : state_(state),
+      mmu_(mmu),
+      perfmon_(perfmon),
+      predictor_(state.modelled),
+      memory_(mmu, state.modelled),
+      pipeline_(state.modelled) {
+    waits_.reserve(2 * kMaxPmcs + 1);
+    reset();
+}
+
+void Timing::reset() {
+    predictor_.invalidate();
+    memory_.invalidate();
+    pipeline_.restart();
+    parts_ = 0;
+    redirected_ = true;
+    forget_waits();
+}
+
+void Timing::set_drives_clock(bool on) {
+    drives_clock_ = on;
+    state_.model.always = on ? timing_part::kAll : 0;
+}
+
+// A part keeps what it holds while it rests. The pipeline does not: nothing is under way in it.
+void Timing::start_parts(uint32_t wanted) {
+    if (wanted & ~parts_ & timing_part::kPipeline) pipeline_.restart();
+    if (parts_ == 0) redirected_ = true;
+    parts_ = wanted;
+}
+
+Timing::Access Timing::access_of(const Instruction& in) const {
+    // Register kNoRegister of the address reads as 0.
+    const auto value = [&](uint8_t reg) {
+        return reg == timing::kNoRegister ? 0 : static_cast<uint32_t>(state_.gpr[reg]);
+    };
+    Access access;
+    access.msr = state_.msr;
+    access.pid = mmu_.registers().pid;
+    access.ea = value(in.base) + value(in.index) + static_cast<uint32_t>(in.displacement);
+    if (in.first != timing::kNoRegister)
+        access.words = in.ops ? in.ops : (state_.xer_count + 3u) / 4;
+    return access;
+}
+
+bool Timing::completed(const Instruction& in, uint32_t pc, const Access& access, bool taken,
+                       uint32_t next_pc) {
+    const uint32_t wanted = state_.model.wanted | state_.model.always;
+    if (wanted != parts_) [[unlikely]]
+        start_parts(wanted);
+    ModelledTotals& counts = state_.modelled;
+    const unsigned ops = in.ops ? in.ops : std::max(access.words, 1u);
+    counts[Modelled::CompletedOps] += ops;
+    counts[Modelled::DecodedOps] += ops;
+    ++counts[Modelled::InstructionFetches];
+
+    FetchResult fetch;
+    std::array<DataPart, timing::MemorySystem::kMostParts> parts;
+    unsigned part_count = 0;
+    if (parts_ & timing_part::kMemory) {
+        const timing::MemorySystem::Context context{(access.msr & msr::kIS) ? 1u : 0u, access.pid,
+                                                    (access.msr & msr::kPR) != 0};
+        fetch = memory_.fetch(pc, redirected_ || pc != next_pc_, context);
+        if (in.use != MemoryUse::None)
+            part_count =
+                memory_.access(in, access.ea, access.words, data_context(in, access), parts.data());
+    }
+    Prediction prediction = Prediction::Right;
+    if (in.branch && (parts_ & timing_part::kPredictor))
+        prediction = predictor_.branch(in, pc, taken, next_pc);
+    if (prediction == Prediction::Wrong || in.refetches) ++counts[Modelled::CompletionRedirects];
+    redirected_ = taken || in.refetches || prediction != Prediction::Right;
+    next_pc_ = pc + 4;
+
+    if (parts_ & timing_part::kPipeline) {
+        const uint64_t cycles =
+            pipeline_.complete(in, fetch, std::span<const DataPart>(parts.data(), part_count),
+                               access.words, prediction);
+        cycles_ += cycles;
+        if (drives_clock_) state_.totals[Total::StallCycles] += cycles - 1;
+        for (const timing::Pipeline::Miss& miss : pipeline_.misses())
+            perfmon_.occurred(miss.event, miss.cycles);
+    }
+    if (waits_.empty() || !come()) [[likely]]
+        return false;
+    state_.attention.fetch_or(kInterruptCheck, std::memory_order_relaxed);
+    return true;
+}
+
+timing::MemorySystem::Context Timing::data_context(const Instruction& in,
+                                                   const Access& access) const {
+    if (!in.external)
+        return {(access.msr & msr::kDS) ? 1u : 0u, access.pid, (access.msr & msr::kPR) != 0};
+    const bool store = in.use == MemoryUse::Store || in.use == MemoryUse::Allocate;
+    const uint32_t epc = store ? mmu_.registers().epsc : mmu_.registers().eplc;
+    return {(epc & epc::kEAS) ? 1u : 0u, epc & epc::kEPID & 0xff, (epc & epc::kEPR) != 0};
+}
+
+bool Timing::come() const {
+    return std::any_of(waits_.begin(), waits_.end(),
+                       [](const Wait& wait) { return *wait.count >= wait.until; });
+}
+
+void Timing::interrupt_taken() {
+    if (parts_ == 0) return;
+    redirected_ = true;
+    if (parts_ & timing_part::kPredictor) ++state_.modelled[Modelled::CompletionRedirects];
+    if (parts_ & timing_part::kPipeline) pipeline_.refetch();
+}
+
+}  // namespace perfvisor::core

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The timing model of the e500mc (docs/timing.md). Engines tell it of each instruction that
+// completes, in program order; it counts what the caches, predictors and pipeline of a board would
+// have done, and under --timing=e500mc how long it took. It runs only while somebody wants
+// something of it (CpuState::model), and never changes what an instruction does.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/mmu.h"
+#include "core/perfmon.h"
+#include "core/state.h"
+#include "core/timing/branch_predictor.h"
+#include "core/timing/instruction.h"
+#include "core/timing/memory_system.h"
+#include "core/timing/pipeline.h"
+
+namespace perfvisor::core {
+
+class Timing {
+  public:
+    Timing(CpuState& state, const Mmu& mmu, PerfMon& perfmon);
+
+    // Everything empty, as after a hard reset.
+    void reset();
+
+    // --timing=e500mc: cycles are the model's, not one an instruction. From the start of a run.
+    void set_drives_clock(bool on);
+    bool drives_clock() const { return drives_clock_; }
+
+    // What an instruction is about to do with memory, and in which context, from the registers
+    // before it.
+    struct Access {
+        uint32_t ea = 0;
+        unsigned words = 1;
+        uint32_t msr = 0, pid = 0;
+    };
+    Access access_of(const timing::Instruction& in) const;
+
+    // The instruction at `pc` has completed; for a branch: where it went, if it was taken.
+    // Sets kInterruptCheck in CpuState::attention, and returns true, where something that is
+    // waited for has come: the engine must come back before the next instruction.
+    bool completed(const timing::Instruction& in, uint32_t pc, const Access& access, bool taken,
+                   uint32_t next_pc);
+    // An interrupt was taken between two instructions: what follows is fetched anew. (sc is the
+    // instruction's own affair.)
+    void interrupt_taken();
+
+    // ---- What is waited for ----
+    void forget_waits() { waits_.clear(); }
+    // Until `count` has grown by `more`.
+    void wait_for(const uint64_t* count, uint64_t more) {
+        if (more <= ~uint64_t{0} - *count) waits_.push_back({count, *count + more});
+    }
+    // Until so many cycles have passed, where the model drives the clock.
+    void wait_for_cycles(uint64_t cycles) { wait_for(&cycles_, cycles); }
+
+    // ---- Flash invalidations (L1CSR0, L1CSR1, L2CSR0, BUCSR) ----
+    void invalidate_data_cache() { memory_.invalidate_data(); }
+    void invalidate_instruction_cache() { memory_.invalidate_instructions(); }
+    void invalidate_l2() { memory_.invalidate_l2(); }
+    void invalidate_branch_predictor() { predictor_.invalidate(); }
+
+  private:
+    struct Wait {
+        const uint64_t* count;
+        uint64_t until;
+    };
+
+    void start_parts(uint32_t wanted);
+    timing::MemorySystem::Context data_context(const timing::Instruction& in,
+                                               const Access& access) const;
+    bool come() const;
+
+    CpuState& state_;
+    const Mmu& mmu_;
+    PerfMon& perfmon_;
+    timing::BranchPredictor predictor_;
+    timing::MemorySystem memory_;
+    timing::Pipeline pipeline_;
+    bool drives_clock_ = false;
+    uint32_t parts_ = 0;      // that run now
+    bool redirected_ = true;  // the next instruction begins a fetch
+    uint32_t next_pc_ = 0;
+    uint64_t cycles_ = 0;  // the pipeline's
+    std::vector<Wait> waits_;
+};
+
+}  // namespace perfvisor::core
