@@ -62,9 +62,12 @@ bool BlockCache::page_has_blocks(uint64_t physical) const {
     return pages_.contains(physical & core::kPageMask);
 }
 
-Block* BlockCache::add(uint64_t physical, uint32_t mode, const std::vector<Decoded>& instructions) {
+Block* BlockCache::add(uint64_t physical, uint32_t mode, const std::vector<Decoded>& instructions,
+                       const std::vector<TimedOp>& timed_ops) {
     const auto count = static_cast<unsigned>(instructions.size());
-    const size_t size = (Block::bytes(count) + alignof(Block) - 1) & ~(alignof(Block) - 1);
+    static_assert(alignof(TimedOp) <= alignof(Block) && sizeof(TimedOp) % alignof(Block) == 0);
+    const size_t plain = (Block::bytes(count) + alignof(Block) - 1) & ~(alignof(Block) - 1);
+    const size_t size = plain + timed_ops.size() * sizeof(TimedOp);
     if (used_ + size > kArenaBytes) clear();
     Block* block = new (arena_.get() + used_) Block{};
     used_ += size;
@@ -76,6 +79,9 @@ Block* BlockCache::add(uint64_t physical, uint32_t mode, const std::vector<Decod
         block->ops()[i] = decoded.op;
         set_micro(*block, i, {decoded.loads, decoded.stores, decoded.branch});
     }
+    auto* const behind = reinterpret_cast<std::byte*>(block) + plain;
+    for (size_t i = 0; i < timed_ops.size(); ++i)
+        block->ops()[i] = timed(*new (behind + i * sizeof(TimedOp)) TimedOp(timed_ops[i]));
     block->ops()[count] = fall_through(count);
 
     Block*& bucket = buckets_[bucket_of(physical)];

@@ -23,7 +23,8 @@ struct Micro {
 };
 
 // Instructions that are executed from the first on until one branches, faults or ends the block.
-// They lie in one physical page. In memory: the block, count + 1 ops, count micros.
+// They lie in one physical page. In memory: the block, count + 1 ops, count micros; under the
+// timing model, count timed ops behind them, which the ops point to.
 struct Block {
     uint32_t count;  // instructions, 1 or more
     uint32_t branches, loads, stores;
@@ -71,7 +72,9 @@ class BlockCache {
     // Whether some block was decoded from the page of `physical` and is still held.
     bool page_has_blocks(uint64_t physical) const;
     // Room for a new block, entered under its address. Earlier blocks may be gone then.
-    Block* add(uint64_t physical, uint32_t mode, const std::vector<Decoded>& instructions);
+    // `timed` has the instructions under the timing model; empty where the mode has none.
+    Block* add(uint64_t physical, uint32_t mode, const std::vector<Decoded>& instructions,
+               const std::vector<TimedOp>& timed);
     // Drops the blocks that overlap [physical, physical + length). They stay in memory, stale.
     void invalidate(uint64_t physical, uint64_t length);
     void clear();

@@ -15,22 +15,25 @@ using core::CpuState;
 using core::Total;
 
 // What, beside the program counter, says which block is meant: the address context of fetches
-// (with MSR[PR] as its bit 0) and MSR[FP].
+// (with MSR[PR] as its bit 0), MSR[FP] and whether the timing model runs.
 uint32_t jump_mode(const CpuState& state) {
-    return state.fetch_context << 1 | ((state.msr & core::msr::kFP) ? 1u : 0u);
+    return state.fetch_context << 2 | (state.model.any() ? 2u : 0u) |
+           ((state.msr & core::msr::kFP) ? 1u : 0u);
 }
 
 // jump_mode() without the part that stands for the PID.
-constexpr uint32_t kNoProcess = 7;
+constexpr uint32_t kNoProcess = 15;
 
 Mode mode_of(const CpuState& state) {
-    return {(state.msr & core::msr::kPR) != 0, (state.msr & core::msr::kFP) != 0};
+    return {(state.msr & core::msr::kPR) != 0, (state.msr & core::msr::kFP) != 0,
+            state.model.any()};
 }
 
 }  // namespace
 
 Interpreter::Interpreter(Core& core) : core_(core) {
     decoded_.reserve(kMaxBlockInstructions);
+    timed_.reserve(kMaxBlockInstructions);
     new (short_block_.data()) Block{};
     core_.set_code_listener(this);
     core_.mmu().set_listener(this);
@@ -70,14 +73,17 @@ Block* Interpreter::decode(uint64_t physical, Mode mode) {
     const uint64_t page_end = (physical & core::kPageMask) + core::kPageSize;
     const auto longest = std::min<uint64_t>(kMaxBlockInstructions, (page_end - physical) / 4);
     decoded_.clear();
+    timed_.clear();
     while (decoded_.size() < longest) {
         const auto index = static_cast<unsigned>(decoded_.size());
         uint32_t word;
         std::memcpy(&word, host + size_t{4} * index, sizeof word);
-        decoded_.push_back(decode_op(core_.model(), core::from_big_endian(word), index, mode));
+        word = core::from_big_endian(word);
+        decoded_.push_back(decode_op(core_.model(), word, index, mode));
+        if (mode.timed) timed_.push_back(timed_op(decoded_.back(), word, index));
         if (decoded_.back().ends_block) break;
     }
-    return blocks_.add(physical, mode.bits(), decoded_);
+    return blocks_.add(physical, mode.bits(), decoded_, timed_);
 }
 
 Block* Interpreter::first_instructions(Block& block, unsigned count) {

@@ -51,6 +51,7 @@ class Interpreter final : public Engine,
     core::Core& core_;
     BlockCache blocks_;
     std::vector<Decoded> decoded_;  // the block being decoded
+    std::vector<TimedOp> timed_;    // the same, under the timing model
     // A block cut short, when the budget or a single step asks for less than the whole.
     alignas(Block) std::array<std::byte, Block::bytes(kMaxBlockInstructions)> short_block_{};
     bool mmio_asked_ = false;  // the instruction at pc waits for an MMIO answer

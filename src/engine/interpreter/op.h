@@ -90,7 +90,10 @@ template <typename Word>
 struct Mode {
     bool user = false;            // MSR[PR]
     bool floating_point = false;  // MSR[FP]
-    unsigned bits() const { return unsigned{user} | unsigned{floating_point} << 1; }
+    bool timed = false;           // the timing model is told of each instruction
+    unsigned bits() const {
+        return unsigned{user} | unsigned{floating_point} << 1 | unsigned{timed} << 2;
+    }
 };
 
 // One decoded instruction and what the block needs to know of it.
@@ -105,6 +108,24 @@ struct Decoded {
 Decoded decode_op(const core::CoreModel& model, uint32_t word, unsigned index, Mode mode);
 // The op behind the last instruction of a block of `count` that ends without a branch.
 Op fall_through(unsigned count);
+
+// ---- under the timing model (timed.cpp) ----
+
+// An instruction as the model is told of it: its own op, and the one behind it.
+struct TimedOp {
+    Op both[2];
+    core::timing::Instruction instruction;
+    uint32_t offset;  // of the instruction, from state.pc: 4 times its index in its block
+    bool ends_block;
+};
+// `decoded` as a TimedOp; `index` as for decode_op, 0 where state.pc is the instruction's.
+TimedOp timed_op(const Decoded& decoded, uint32_t word, unsigned index);
+// An op that executes `timed`, tells the model and goes on with the next, or stops there when the
+// model says that something has come. `timed` must outlive it.
+Op timed(const TimedOp& timed);
+// The same for an op that stands alone: it gives null when the instruction is completed.
+Op timed_alone(const TimedOp& timed);
+
 // What every op of a block becomes when the code behind it has changed: it stops there.
 const Op* stale(core::Core& core, const Op* op);
 

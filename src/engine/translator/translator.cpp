@@ -79,6 +79,12 @@ Stop Translator::run_what_is_left() {
             if (interpret(1) == Stop::Mmio) return Stop::Mmio;
             continue;
         }
+        // Translated code does not tell the timing model of its instructions: the interpreter does.
+        if (state.model.any()) [[unlikely]] {
+            const Stop stop = interpret(left_);
+            if (stop != Stop::Budget) return stop;
+            continue;
+        }
         const uint8_t* code = code_at_pc();
         if (!code) [[unlikely]]
             continue;

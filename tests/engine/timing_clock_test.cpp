@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// --timing=e500mc: what instructions cost, by hand from docs/timing.md, and that time is exact to
+// the instruction although cycles are not instructions.
+#include "timing_guest.h"
+
+using namespace perfvisor;
+using core::Total;
+using test::Guest;
+using test::TimingGuest;
+
+namespace {
+
+constexpr unsigned kCycles = 1, kIssueStalled = 19, kMultipleStalled = 23, kLoadStoreStalled = 24,
+                   kMmuMiss = 48, kMmuMissCycles = 56, kCollision = 47;
+
+std::string repeated(const std::string& instruction, unsigned times) {
+    std::string text;
+    for (unsigned n = 0; n < times; ++n)
+        text += instruction + "\n";
+    return text;
+}
+
+std::string loop(const std::string& body, unsigned rounds) {
+    return "lis r4,4\n li r3,3\n li r10,1\n li32 r6," + std::to_string(rounds) +
+           "\n mtctr r6\n b next\n .long 0x60000000\n next: nop\n" + body + "bdnz next\n";
+}
+
+// Of a loop in which everything is in the caches.
+uint64_t cycles_a_hundred_rounds(const std::string& body) {
+    TimingGuest shorter, longer;
+    return longer.cycles(loop(body, 300)) - shorter.cycles(loop(body, 200));
+}
+uint64_t cycles_a_round(const std::string& body) {
+    const uint64_t cycles = cycles_a_hundred_rounds(body);
+    EXPECT_EQ(cycles % 100, 0u);
+    return cycles / 100;
+}
+
+}  // namespace
+
+TEST(TimingClock, DependentMultipliesTakeFourCyclesEach) {
+    EXPECT_EQ(cycles_a_round(repeated("mullw r3,r3,r10", 10)), 40u);
+}
+
+TEST(TimingClock, IndependentMultipliesTakeOneCycleEach) {
+    std::string body;
+    for (unsigned n = 0; n < 10; ++n)
+        body += "mullw r" + std::to_string(12 + n) + ",r3,r10\n";
+    EXPECT_EQ(cycles_a_round(body), 10u);
+}
+
+TEST(TimingClock, DividesTakeFourteenCyclesWhetherDependentOrNot) {
+    EXPECT_EQ(cycles_a_round(repeated("divw r3,r3,r10", 5)), 70u);
+    EXPECT_EQ(cycles_a_round("divw r12,r3,r10\n divw r13,r3,r10\n divw r14,r3,r10\n"), 42u);
+}
+
+TEST(TimingClock, DependentAdditionsTakeOneCycleAndIndependentOnesHalf) {
+    EXPECT_EQ(cycles_a_round(repeated("addi r3,r3,1", 20)), 20u);
+    // With the loop's nop and bdnz 22 instructions, two a cycle.
+    std::string body;
+    for (unsigned n = 0; n < 20; ++n)
+        body += "addi r" + std::to_string(12 + n % 10) + ",r3,1\n";
+    EXPECT_EQ(cycles_a_round(body), 11u);
+}
+
+TEST(TimingClock, APointerChaseInTheCacheTakesThreeCyclesALoad) {
+    TimingGuest shorter, longer;
+    const auto chase = [](TimingGuest& guest, unsigned rounds) {
+        guest.write32(Guest::kData, Guest::kData);
+        return guest.cycles(loop(repeated("lwz r4,0(r4)", 8), rounds));
+    };
+    EXPECT_EQ(chase(longer, 300) - chase(shorter, 200), 100u * 8 * 3);
+}
+
+TEST(TimingClock, APointerChaseThroughTheL2AndMemoryTakesTheirLatency) {
+    // A ring of lines 4096 bytes apart: 16 are twice the ways of an L1 set, and in the L2 they lie
+    // in four sets of four; 64 are twice the ways there too.
+    for (const unsigned lines : {16u, 64u}) {
+        const auto chase = [lines](unsigned rounds) {
+            TimingGuest guest;
+            for (unsigned n = 0; n < lines; ++n)
+                guest.write32(Guest::kData + n * 4096, Guest::kData + (n + 1) % lines * 4096);
+            return guest.cycles(loop(repeated("lwz r4,0(r4)", 8), rounds));
+        };
+        // 3 cycles of a load, and 9 to the L2 or 100 to memory.
+        EXPECT_EQ(chase(264) - chase(200), 64u * 8 * (lines == 16 ? 3 + 9 : 3 + 100)) << lines;
+    }
+}
+
+TEST(TimingClock, AMispredictedBranchCostsFiveCycles) {
+    // Six instructions in three cycles. Alternating, the branch is wrong every other round; its two
+    // ways are one. From its decoding to its execution and two cycles of fetching: five.
+    const auto body = [](const char* compared) {
+        return "xori r11,r11,1\n cmpwi r11," + std::string(compared) + "\n beq o\n o: nop\n";
+    };
+    EXPECT_EQ(cycles_a_hundred_rounds(body("9")), 300u);
+    EXPECT_EQ(cycles_a_hundred_rounds(body("1")), 300u + 50 * 5);
+}
+
+TEST(TimingClock, StallsAreAttributedToTheUnitThatWaits) {
+    TimingGuest guest;
+    const auto counts = guest.count({kMultipleStalled, kLoadStoreStalled, kIssueStalled},
+                                    loop(repeated("mullw r3,r3,r10", 10), 100));
+    // Each waits three cycles more than it would for its turn alone.
+    EXPECT_GE(counts[0], 100u * 10 * 2);
+    EXPECT_EQ(counts[1], 0u);
+    EXPECT_GT(counts[2], 0u);
+}
+
+TEST(TimingClock, AnMmuMissReplaysTheLoad) {
+    TimingGuest guest;
+    guest.map_small(0x20000000, Guest::kData, 8);
+    const auto counts =
+        guest.count({kMmuMiss, kMmuMissCycles}, test::walk(4096, 8, 2), "lis r4,0x2000\n");
+    EXPECT_EQ(counts[0], 8u);
+    EXPECT_EQ(counts[1], 8u * 7);
+}
+
+TEST(TimingClock, ALoadOfWhatIsBeingStoredWaits) {
+    TimingGuest guest;
+    const auto counts = guest.count({kCollision}, loop("stw r3,0(r4)\n lwz r3,0(r4)\n", 50));
+    EXPECT_EQ(counts[0], 50u);
+}
+
+TEST(TimingClock, CyclesAreCountedAsTheyPass) {
+    TimingGuest guest;
+    guest.core().timing().set_drives_clock(true);
+    const auto few = guest.count({kCycles, 2}, loop(repeated("mullw r3,r3,r10", 10), 100));
+    EXPECT_GT(few[0], 4000u);
+    EXPECT_LT(few[0], 4200u);
+    EXPECT_LT(few[1], 1300u);
+}
+
+TEST(TimingClock, TheDecrementerInterruptsAtTheFirstInstructionBehindItsTime) {
+    // The same program in one go and instruction by instruction, when no deadline can be missed.
+    for (const unsigned ticks : {100u, 101u, 102u, 103u, 500u, 1777u}) {
+        uint32_t interrupted[2];
+        uint64_t cycles[2];
+        for (const bool single : {false, true}) {
+            TimingGuest guest;
+            guest.core().timing().set_drives_clock(true);
+            guest.handler(core::Interrupt::Decrementer, "mfspr r30,26\n wait 0");
+            guest.program("lis r3,0x0400\n mtspr 340,r3\n li32 r3," + std::to_string(ticks) +
+                          "\n mtspr 22,r3\n wrteei 1\n" +
+                          loop("divw r3,r3,r10\n lwz r5,0(r4)\n addi r4,r4,64\n", 1000) + "wait 0");
+            if (single) {
+                for (unsigned n = 0; n < 100'000 && !guest.core().halted(); ++n) {
+                    guest.core().deliver_pending_interrupt();
+                    guest.core().instructions_to_deadline(1);
+                    guest.engine().run(1);
+                }
+            } else {
+                ASSERT_TRUE(guest.run());
+            }
+            interrupted[single] = static_cast<uint32_t>(guest.state().gpr[30]);
+            cycles[single] = guest.state().totals.cycles();
+        }
+        EXPECT_NE(interrupted[0], 0u);
+        EXPECT_EQ(interrupted[0], interrupted[1]) << ticks;
+        EXPECT_EQ(cycles[0], cycles[1]) << ticks;
+    }
+}
+
+TEST(TimingClock, TheCycleCountersInterruptComesBehindTheInstructionThatOverflows) {
+    for (const unsigned period : {50u, 51u, 52u, 53u, 1001u}) {
+        uint32_t interrupted[2];
+        for (const bool single : {false, true}) {
+            TimingGuest guest;
+            guest.core().timing().set_drives_clock(true);
+            guest.handler(core::Interrupt::PerformanceMonitor,
+                          "mfspr r30,26\n mfpmr r31,16\n wait 0");
+            guest.program(
+                "li32 r3,0x04010000\n mtpmr 144,r3\n lis r3,0x6000\n mtpmr 400,r3\n"
+                "wrteei 1\n li32 r3," +
+                std::to_string(0x80000000u - period) + "\n mtpmr 16,r3\n" +
+                loop("divw r3,r3,r10\n lwz r5,0(r4)\n addi r4,r4,64\n", 1000) + "wait 0");
+            if (single) {
+                for (unsigned n = 0; n < 100'000 && !guest.core().halted(); ++n) {
+                    guest.core().deliver_pending_interrupt();
+                    guest.core().instructions_to_deadline(1);
+                    guest.engine().run(1);
+                }
+            } else {
+                ASSERT_TRUE(guest.run());
+            }
+            interrupted[single] = static_cast<uint32_t>(guest.state().gpr[30]);
+            EXPECT_GE(guest.state().gpr[31], 0x80000000u);
+        }
+        EXPECT_NE(interrupted[0], 0u);
+        EXPECT_EQ(interrupted[0], interrupted[1]) << period;
+    }
+}
+
+TEST(TimingClock, CyclesDoNotDependOnHowTheRunIsCut) {
+    uint64_t cycles[3];
+    const uint64_t pieces[3] = {1'000'000, 7, 1};
+    for (unsigned n = 0; n < 3; ++n) {
+        TimingGuest guest;
+        guest.core().timing().set_drives_clock(true);
+        guest.program(loop("divw r3,r3,r10\n lwz r5,0(r4)\n addi r4,r4,64\n stw r3,0(r4)\n", 500) +
+                      "wait 0");
+        while (!guest.core().halted()) {
+            guest.core().deliver_pending_interrupt();
+            guest.engine().run(pieces[n]);
+        }
+        cycles[n] = guest.state().totals.cycles();
+    }
+    EXPECT_EQ(cycles[0], cycles[1]);
+    EXPECT_EQ(cycles[0], cycles[2]);
+}
