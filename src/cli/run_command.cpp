@@ -96,6 +96,10 @@ Result<vmm::RunOptions> check(Typed typed, const CLI::App& command) {
                         typed.reserve_perfmon);
         options.reserve_perfmon = *wish;
     }
+    if (options.board && command.count("--reserve-perfmon"))
+        return fail(
+            "--board and --reserve-perfmon contradict each other: a board's performance monitor is "
+            "its own, only a guest reserves this machine's");
     // A command's run is repeatable unless asked otherwise; a person at the console wants real
     // time.
     // The virtual clock has one CPU so far.
@@ -124,7 +128,12 @@ Result<vmm::RunOptions> check(Typed typed, const CLI::App& command) {
     if (options.accelerator == vmm::Accelerator::Kvm && command.count("--clock") &&
         options.clock == kvm::SoftClock::Virtual)
         return fail("--clock=virtual goes with --accel=soft only: hardware follows the wall clock");
-    if (options.name.empty()) options.name = fmt::format("guest-{}", getpid());
+    if (options.board && options.accelerator == vmm::Accelerator::Kvm)
+        return fail(
+            "--board goes with --accel=soft only: what the kernel's KVM runs is a guest of this "
+            "machine");
+    if (options.name.empty())
+        options.name = fmt::format("{}-{}", options.board ? "board" : "guest", getpid());
     return options;
 }
 
@@ -147,9 +156,13 @@ void add_run_command(CLI::App& app, Action& action) {
     run->add_flag("--nographic", typed->nographic,
                   "Console on the terminal: always so, taken for QEMU's sake");
     run->add_flag("--no-reboot", typed->options.no_reboot, "Exit instead of rebooting");
-    run->add_option("--name", typed->options.name, "Name of the guest; default guest-PID");
+    run->add_option("--name", typed->options.name,
+                    "Name of the guest; default guest-PID (board-PID)");
     run->add_flag("--reserve-perfmon", typed->reserve_perfmon,
                   "Reserve the performance monitor for the guest; =required: or do not start");
+    run->add_flag("--board", typed->options.board,
+                  "A board of its own instead of a guest: it has its performance monitor without "
+                  "a reservation, and its firmware says so in the device tree");
     run->add_option("--clock", typed->clock,
                     "virtual: time follows executed cycles, every run is the same (default with "
                     "--exec on one CPU); host: the wall clock");

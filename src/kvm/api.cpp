@@ -110,6 +110,10 @@ Result<void> release_perfmon(Vm& vm) {
     return request(vm, KVM_RELEASE_PERFMON, nullptr, "release the performance monitor");
 }
 
+Result<void> own_perfmon(Vm& vm) {
+    return request(vm, KVM_SOFT_OWN_PERFMON, nullptr, "give the VM a performance monitor");
+}
+
 Result<kvm_regs> get_regs(Vcpu& vcpu) {
     kvm_regs regs{};
     if (auto result = request(vcpu, KVM_GET_REGS, &regs, "read the registers"); !result)

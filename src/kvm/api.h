@@ -40,6 +40,9 @@ Result<PerfmonReservation> reserve_perfmon(Vm& vm);
 // Releasing what was not reserved is no error.
 Result<void> release_perfmon(Vm& vm);
 
+// The VM is a board with a performance monitor of its own; KVM_CAP_SOFT only.
+Result<void> own_perfmon(Vm& vm);
+
 // ---- vCPU ----
 
 Result<kvm_regs> get_regs(Vcpu& vcpu);

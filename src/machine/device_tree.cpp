@@ -77,7 +77,7 @@ void add_cpu(FdtBuilder& fdt, const DeviceTreeConfig& config, unsigned cpu) {
     fdt.cells("i-cache-line-size", {kCacheLineBytes});
     fdt.cells("d-cache-size", {kL1Bytes});
     fdt.cells("i-cache-size", {kL1Bytes});
-    if (config.perfmon) fdt.empty("power-isa-e.pm");
+    if (config.perfmon.value_or(false)) fdt.empty("power-isa-e.pm");
     if (cpu == 0) {
         fdt.string("status", "okay");
     } else {

@@ -20,9 +20,9 @@ struct DeviceTreeConfig {
     uint64_t memory_bytes = 0;      // RAM from physical address 0.
     uint32_t clock_hz = 400000000;  // clock-frequency of cpus and UARTs.
     uint32_t timebase_hz = 400000000;
-    // The guest may use the performance monitor: every cpu node gets "power-isa-e.pm"; otherwise
-    // none has it.
-    bool perfmon = false;
+    // Whether the guest may use the performance monitor: every cpu node has "power-isa-e.pm", or
+    // none has it. Unset: as the user's tree says; none in a tree of our own.
+    std::optional<bool> perfmon = {};
     // /chosen/bootargs. Unset: empty in a tree of our own, left as it is in the user's.
     std::optional<std::string> command_line = {};
 

@@ -118,8 +118,8 @@ void set_chosen(TreeEditor& tree, const DeviceTreeConfig& config) {
     }
 }
 
-// In every node below /cpus that is a CPU, or in none.
-Result<void> set_perfmon(TreeEditor& tree, const std::string& name, bool perfmon) {
+// In every node below /cpus that is a CPU, or in none, or where it is.
+Result<void> set_perfmon(TreeEditor& tree, const std::string& name, std::optional<bool> perfmon) {
     const int cpus = fdt_path_offset(tree.data(), "/cpus");
     if (cpus < 0) return fail("device tree {} has no node /cpus", name);
     int node = 0;
@@ -127,7 +127,8 @@ Result<void> set_perfmon(TreeEditor& tree, const std::string& name, bool perfmon
     fdt_for_each_subnode(node, tree.data(), cpus) {
         const bool is_cpu = tree.is_of_type(node, "cpu");
         count += is_cpu ? 1 : 0;
-        if (perfmon && is_cpu) {
+        if (!perfmon) continue;
+        if (*perfmon && is_cpu) {
             tree.set(node, kPerfmonProperty, "", 0);
         } else {
             tree.remove(node, kPerfmonProperty);

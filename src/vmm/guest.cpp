@@ -93,7 +93,8 @@ Result<void> Guest::build(kvm::System& system, std::span<uint8_t> ram,
 
     machine::DeviceTreeConfig tree;
     tree.cpus = options_.cpus;
-    tree.perfmon = has_perfmon_;
+    // On a board that is for its firmware to say.
+    if (!options_.board) tree.perfmon = has_perfmon_;
     tree.command_line = options_.append;
     auto image = machine::load_boot_image(files, tree, machine::GuestMemory(ram));
     if (!image) return tl::unexpected(image.error());
@@ -103,6 +104,11 @@ Result<void> Guest::build(kvm::System& system, std::span<uint8_t> ram,
 
 // Once per guest, before it first runs (docs/reservation.md).
 Result<void> Guest::reserve_perfmon() {
+    if (options_.board) {
+        auto owned = kvm::own_perfmon(*vm_);
+        has_perfmon_ = owned.has_value();
+        return owned;
+    }
     if (options_.reserve_perfmon == ReservePerfmon::No) return {};
     const auto reserved = kvm::reserve_perfmon(*vm_);
     has_perfmon_ = reserved && *reserved == kvm::PerfmonReservation::Reserved;

@@ -28,6 +28,8 @@ struct RunOptions {
     std::optional<std::string> append;
     bool no_reboot = false;
 
+    // A board instead of a guest: its performance monitor is its own, and nothing is reserved.
+    bool board = false;
     ReservePerfmon reserve_perfmon = ReservePerfmon::No;
     kvm::SoftClock clock = kvm::SoftClock::Host;
     kvm::SoftEngine engine = kvm::SoftEngine::Interpreter;

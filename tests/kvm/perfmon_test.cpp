@@ -98,6 +98,39 @@ TEST(ReservePerfmon, KvmWithoutHostHardwareDoesNotKnowTheRequests) {
     EXPECT_EQ(*reserve_perfmon(guest.vm()), PerfmonReservation::Unsupported);
 }
 
+TEST(OwnPerfmon, CountsWithoutAReservation) {
+    FakePmc pmc;
+    pmc.refuse = refusal(host::ReserveError::Kind::kBusy);
+    SoftGuest board(with(&pmc), 0);
+    ASSERT_TRUE(own_perfmon(board.vm()));
+    board.add_vcpu(0);
+    board.start(count_ten());
+    ASSERT_EQ(board.run(), KVM_EXIT_HLT);
+    EXPECT_EQ(board.gpr(5), 10u);
+    EXPECT_EQ(board.gpr(6), kCompletedInstructions);
+    EXPECT_EQ(pmc.reserve_calls, 0);
+    EXPECT_EQ(board.vm().ioctl(KVM_RESERVE_PERFMON, nullptr), -EINVAL);
+    EXPECT_EQ(board.vm().ioctl(KVM_RELEASE_PERFMON, nullptr), -EINVAL);
+    EXPECT_EQ(board.vm().ioctl(KVM_SOFT_OWN_PERFMON, nullptr), 0) << "it is its own already";
+}
+
+TEST(OwnPerfmon, IsNothingForAGuestThatHasReserved) {
+    FakePmc pmc;
+    SoftGuest guest(with(&pmc));
+    ASSERT_EQ(guest.vm().ioctl(KVM_RESERVE_PERFMON, nullptr), 0);
+    EXPECT_EQ(guest.vm().ioctl(KVM_SOFT_OWN_PERFMON, nullptr), -EBUSY);
+    ASSERT_EQ(guest.vm().ioctl(KVM_RELEASE_PERFMON, nullptr), 0);
+    EXPECT_FALSE(pmc.held);
+}
+
+TEST(OwnPerfmon, NeedsNoHostHardware) {
+    SoftGuest board;
+    ASSERT_EQ(board.vm().ioctl(KVM_SOFT_OWN_PERFMON, nullptr), 0);
+    board.start(count_ten());
+    ASSERT_EQ(board.run(), KVM_EXIT_HLT);
+    EXPECT_EQ(board.gpr(5), 10u);
+}
+
 TEST(ReservePerfmon, SameVmTwiceHoldsOneReference) {
     FakePmc pmc;
     SoftGuest guest(with(&pmc));

@@ -251,8 +251,19 @@ TEST_F(PatchTest, WithoutCommandLineOrInitrdTheUsersLineStaysAndOldInitrdsGo) {
     EXPECT_FALSE(patched.at("/chosen").contains("linux,initrd-end"));
 }
 
+TEST_F(PatchTest, LeavesThePerformanceMonitorAsItIsUnlessAsked) {
+    change([](void* tree) {
+        EXPECT_EQ(fdt_delprop(tree, fdt_path_offset(tree, "/cpus/PowerPC,8544@1"), "power-isa-e.pm"),
+                  0);
+    });
+    Tree tree = patch({.memory_bytes = kGiB});
+    EXPECT_TRUE(tree.at("/cpus/PowerPC,8544@0").contains("power-isa-e.pm"));
+    EXPECT_FALSE(tree.at("/cpus/PowerPC,8544@1").contains("power-isa-e.pm"));
+}
+
 TEST_F(PatchTest, AddsAndRemovesThePerformanceMonitor) {
-    EXPECT_THAT(nodes_with(patch({.memory_bytes = kGiB}), "power-isa-e.pm"), ::testing::IsEmpty());
+    EXPECT_THAT(nodes_with(patch({.memory_bytes = kGiB, .perfmon = false}), "power-isa-e.pm"),
+                ::testing::IsEmpty());
     change([](void* fdt) {
         for (const char* path : {"/cpus/PowerPC,8544@0", "/cpus/PowerPC,8544@1"}) {
             ASSERT_EQ(fdt_delprop(fdt, fdt_path_offset(fdt, path), "power-isa-e.pm"), 0);

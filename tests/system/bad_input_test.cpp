@@ -69,6 +69,11 @@ TEST_F(BadInput, AMissingKernelOptionIsNamed) {
     expect_refused({"run"}, 2, {"--kernel"});
 }
 
+TEST_F(BadInput, ABoardIsNoGuest) {
+    expect_run_refused({"--board", "--reserve-perfmon"}, {"--board", "--reserve-perfmon"});
+    expect_run_refused({"--board", "--accel=kvm"}, {"--board", "--accel=soft"});
+}
+
 TEST_F(BadInput, FirmwareThatIsNotThereOrHasNoAddress) {
     expect_refused({"run", "-bios", "/nowhere/u-boot"}, 1, {"firmware", "/nowhere/u-boot"});
     expect_refused({"run", "-bios", kernel}, 1, {"firmware", "kernel.bin", "ELF"});

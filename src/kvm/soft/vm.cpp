@@ -77,6 +77,8 @@ int SoftVm::ioctl(uint32_t request, void* argument) {
             return reserve_perfmon();
         case KVM_RELEASE_PERFMON:
             return release_perfmon();
+        case KVM_SOFT_OWN_PERFMON:
+            return own_perfmon();
         case KVM_SET_USER_MEMORY_REGION:
             if (argument == nullptr) return -EFAULT;
             return set_memory_region(*static_cast<const kvm_userspace_memory_region*>(argument));
@@ -142,6 +144,7 @@ int SoftVm::set_memory_region(const kvm_userspace_memory_region& region) {
 int SoftVm::reserve_perfmon() {
     const std::lock_guard lock(configuration_mutex_);
     perfmon_failure_.clear();
+    if (perfmon_owned_) return -EINVAL;
     if (!perfmon_->available()) return -ENOTTY;
     if (model_.pmc_count == 0) return -ENXIO;
     if (perfmon_reserved_) return 0;
@@ -153,11 +156,21 @@ int SoftVm::reserve_perfmon() {
 
 int SoftVm::release_perfmon() {
     const std::lock_guard lock(configuration_mutex_);
+    if (perfmon_owned_) return -EINVAL;
     if (!perfmon_->available()) return -ENOTTY;
     if (!perfmon_reserved_) return 0;
     for_each_vcpu([](SoftVcpu& vcpu) { vcpu.set_perfmon(false); });
     perfmon_reserved_ = false;
     perfmon_->remove();
+    return 0;
+}
+
+int SoftVm::own_perfmon() {
+    const std::lock_guard lock(configuration_mutex_);
+    if (perfmon_reserved_) return -EBUSY;
+    if (model_.pmc_count == 0) return -ENXIO;
+    perfmon_owned_ = true;
+    for_each_vcpu([](SoftVcpu& vcpu) { vcpu.set_perfmon(true); });
     return 0;
 }
 
@@ -186,7 +199,7 @@ bool SoftVm::add_vcpu(SoftVcpu& vcpu) {
         if (other->id() == vcpu.id()) return false;
     vcpus_.push_back(&vcpu);
     has_others_ = vcpus_.size() > 1;
-    vcpu.set_perfmon(perfmon_reserved_);
+    vcpu.set_perfmon(perfmon_reserved_ || perfmon_owned_);
     return true;
 }
 

@@ -64,6 +64,7 @@ class SoftVm final : public Vm, public core::Interconnect {
     bool overlaps_other_slot(const kvm_userspace_memory_region& region) const;
     int reserve_perfmon();
     int release_perfmon();
+    int own_perfmon();
     bool add_vcpu(SoftVcpu& vcpu);  // false if its id is taken
     uint64_t nanoseconds() const;
 
@@ -91,6 +92,7 @@ class SoftVm final : public Vm, public core::Interconnect {
     // Taken in this order. The second is never held while waiting for a vCPU.
     mutable std::mutex configuration_mutex_;  // memory_'s changes, perfmon_*
     bool perfmon_reserved_ = false;
+    bool perfmon_owned_ = false;  // never both
     std::string perfmon_failure_;
     mutable std::mutex vcpus_mutex_;
     std::vector<SoftVcpu*> vcpus_;

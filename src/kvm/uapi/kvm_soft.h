@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
  * What the KVM in user space has beyond Linux's API, because its core and its clock are software:
- * more interrupt inputs, guest time, and word of a guest that can go no further. A VMM asks for
- * KVM_CAP_SOFT first and does without where it is 0 (a kernel's KVM).
+ * more interrupt inputs, guest time, word of a guest that can go no further, and a performance
+ * monitor of its own. A VMM asks for KVM_CAP_SOFT first and does without where it is 0 (a kernel's
+ * KVM).
  */
 #ifndef PERFVISOR_KVM_SOFT_H
 #define PERFVISOR_KVM_SOFT_H
@@ -82,5 +83,13 @@ struct kvm_soft_event_totals {
     __u32 count;   /* out */
 };
 #define KVM_SOFT_GET_EVENT_TOTALS KVM_PPC_IOWR(0xf6, struct kvm_soft_event_totals)
+
+/*
+ * KVM_SOFT_OWN_PERFMON (VM, no argument): this VM is a machine of its own and no guest of this one.
+ * Its software core has its performance monitor like all the rest of it, without a reservation, for
+ * as long as the VM is there. KVM_RESERVE_PERFMON and KVM_RELEASE_PERFMON give -EINVAL from then on.
+ * -EBUSY: it holds a reservation as a guest. -ENXIO: this CPU model has no performance monitor.
+ */
+#define KVM_SOFT_OWN_PERFMON KVM_PPC_IO(0xfa)
 
 #endif /* PERFVISOR_KVM_SOFT_H */
