@@ -44,8 +44,7 @@ constexpr ConfigByte kConfig[] = {
     {0x0d, 0x00, 0xf8},  // latency timer
     {0x12, 0x00, 0xf0},  // PCSRBAR: 1 MiB
     {0x13, 0x00, 0xff},  //
-    {0x3c, 0x00, 0xff},  // interrupt line
-    {0x3d, 0x01, 0},     // interrupt pin: INTA
+    {0x3c, 0x00, 0xff},  // interrupt line; there is no pin
 };
 constexpr unsigned kStatusHigh = 0x07;
 // The status bits that writing 1 clears: errors, among them that this master aborted.
