@@ -96,6 +96,17 @@ std::string Conversation::line(const std::string& start) {
     }
 }
 
+bool Conversation::text(const std::string& text) {
+    const auto until = Clock::now() + kPatience;
+    for (;;) {
+        if (const size_t at = out_.find(text, heard_); at != std::string::npos) {
+            heard_ = at + text.size();
+            return true;
+        }
+        if (!listen(until)) return false;
+    }
+}
+
 int Conversation::wait() {
     const auto until = Clock::now() + kPatience;
     while (pid_ > 0 && status_ < 0 && Clock::now() < until) {

@@ -3,8 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "conversation.h"
-#include "subprocess.h"
+#include "uboot.h"
 
 namespace perfvisor::test {
 namespace {
@@ -12,30 +11,8 @@ namespace {
 using testing::ContainsRegex;
 using testing::HasSubstr;
 
-// A U-Boot that waits for commands.
-class UBoot : public Conversation {
-  public:
-    explicit UBoot(std::vector<std::string> options = {}) : Conversation(command(options)) {
-        to_prompt();
-    }
-
-    // Keys typed before the serial port is set up are lost; what is typed after the last line
-    // before the countdown is not. The first key ends the countdown.
-    void to_prompt() {
-        if (line("Net:").empty()) return;
-        say(" \n");
-    }
-
-    static std::vector<std::string> command(const std::vector<std::string>& options) {
-        std::vector<std::string> words = {PERFVISOR_BINARY, "run",       "-bios", "u-boot", "-m",
-                                          "256M",           "-nographic"};
-        words.insert(words.end(), options.begin(), options.end());
-        return words;
-    }
-};
-
 TEST(Firmware, UBootComesToItsPromptAndFindsTheBoard) {
-    UBoot uboot;
+    UBoot uboot("u-boot", {"-m", "256M"});
     uboot.say("printenv baudrate\npci\ndm tree\npoweroff\n");
     EXPECT_EQ(uboot.line("baudrate=115200"), "baudrate=115200\r") << uboot.out();
     EXPECT_EQ(uboot.wait(), 0);
@@ -47,7 +24,7 @@ TEST(Firmware, UBootComesToItsPromptAndFindsTheBoard) {
 }
 
 TEST(Firmware, UBootResetsTheBoard) {
-    UBoot uboot;
+    UBoot uboot("u-boot");
     uboot.say("setenv mark here\nreset\n");
     uboot.to_prompt();
     uboot.say("printenv mark\necho again\npoweroff\n");
@@ -58,16 +35,15 @@ TEST(Firmware, UBootResetsTheBoard) {
 
 TEST(Firmware, UBootSeesAllOfTheMemory) {
     for (const auto& [size, shown] : {std::pair{"64M", "DRAM:  64 MiB"}, {"4G", "DRAM:  4 GiB"}}) {
-        Conversation uboot({PERFVISOR_BINARY, "run", "-bios", "u-boot", "-m", size});
-        uboot.line("Net:");
-        uboot.say(" \npoweroff\n");
+        UBoot uboot("u-boot", {"-m", size});
+        uboot.say("poweroff\n");
         EXPECT_EQ(uboot.wait(), 0) << uboot.out();
         EXPECT_THAT(uboot.out(), HasSubstr(shown));
     }
 }
 
 TEST(Firmware, UBootRunsOnTheTranslator) {
-    UBoot uboot({"--engine=translator"});
+    UBoot uboot("u-boot", {"--engine=translator"});
     uboot.say("echo here\npoweroff\n");
     EXPECT_EQ(uboot.line("here"), "here\r") << uboot.out();
     EXPECT_EQ(uboot.wait(), 0);

@@ -92,12 +92,13 @@ std::string guest_file(const std::string& name) {
     return std::string(PERFVISOR_GUEST) + "/" + name;
 }
 
-Finished linux_guest(const std::string& command, std::vector<std::string> options) {
+Finished linux_guest(const std::string& command, std::vector<std::string> options,
+                     const std::string& kernel) {
     std::vector<std::string> arguments = {"run",
                                           "-m",
                                           "256M",
                                           "-kernel",
-                                          guest_file("vmlinux"),
+                                          guest_file(kernel),
                                           "-initrd",
                                           guest_file("rootfs.cpio.gz")};
     arguments.insert(arguments.end(), options.begin(), options.end());

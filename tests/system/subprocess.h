@@ -24,8 +24,10 @@ Finished run(const std::vector<std::string>& command,
 Finished perfvisor(std::vector<std::string> arguments,
                    std::chrono::seconds limit = std::chrono::seconds(120));
 
-// The Linux guest of `make guest` with a command run in it; `options` come before --exec.
-Finished linux_guest(const std::string& command, std::vector<std::string> options = {});
+// The Linux guest of `make guest` with a command run in it; `options` come before --exec. Its
+// kernel is build/guest/KERNEL.
+Finished linux_guest(const std::string& command, std::vector<std::string> options = {},
+                     const std::string& kernel = "vmlinux");
 
 // build/guest/NAME.
 std::string guest_file(const std::string& name);
