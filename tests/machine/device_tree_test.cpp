@@ -253,8 +253,8 @@ TEST_F(PatchTest, WithoutCommandLineOrInitrdTheUsersLineStaysAndOldInitrdsGo) {
 
 TEST_F(PatchTest, LeavesThePerformanceMonitorAsItIsUnlessAsked) {
     change([](void* tree) {
-        EXPECT_EQ(fdt_delprop(tree, fdt_path_offset(tree, "/cpus/PowerPC,8544@1"), "power-isa-e.pm"),
-                  0);
+        EXPECT_EQ(
+            fdt_delprop(tree, fdt_path_offset(tree, "/cpus/PowerPC,8544@1"), "power-isa-e.pm"), 0);
     });
     Tree tree = patch({.memory_bytes = kGiB});
     EXPECT_TRUE(tree.at("/cpus/PowerPC,8544@0").contains("power-isa-e.pm"));

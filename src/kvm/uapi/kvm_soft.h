@@ -87,8 +87,8 @@ struct kvm_soft_event_totals {
 /*
  * KVM_SOFT_OWN_PERFMON (VM, no argument): this VM is a machine of its own and no guest of this one.
  * Its software core has its performance monitor like all the rest of it, without a reservation, for
- * as long as the VM is there. KVM_RESERVE_PERFMON and KVM_RELEASE_PERFMON give -EINVAL from then on.
- * -EBUSY: it holds a reservation as a guest. -ENXIO: this CPU model has no performance monitor.
+ * as long as the VM is there. KVM_RESERVE_PERFMON and KVM_RELEASE_PERFMON give -EINVAL from then
+ * on. -EBUSY: it holds a reservation as a guest. -ENXIO: this CPU model has no performance monitor.
  */
 #define KVM_SOFT_OWN_PERFMON KVM_PPC_IO(0xfa)
 
