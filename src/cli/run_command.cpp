@@ -110,10 +110,10 @@ Result<vmm::RunOptions> check(Typed typed, const CLI::App& command) {
     if (!clock) return tl::unexpected(clock.error());
     options.clock = *clock;
     if (!typed.engine.empty()) {
-        const auto engine =
-            choose<kvm::SoftEngine>("--engine", typed.engine,
-                                    {{"translator", kvm::SoftEngine::Translator},
-                                     {"interpreter", kvm::SoftEngine::Interpreter}});
+        const auto engine = choose<kvm::SoftEngine>("--engine", typed.engine,
+                                                    {{"translator", kvm::SoftEngine::Translator},
+                                                     {"interpreter", kvm::SoftEngine::Interpreter},
+                                                     {"lockstep", kvm::SoftEngine::Lockstep}});
         if (!engine) return tl::unexpected(engine.error());
         options.engine = *engine;
     }
@@ -125,6 +125,10 @@ Result<vmm::RunOptions> check(Typed typed, const CLI::App& command) {
     if (options.accelerator == vmm::Accelerator::Kvm && command.count("--engine"))
         return fail(
             "--engine goes with --accel=soft only: the kernel's KVM has no engine to choose");
+    if (options.engine == kvm::SoftEngine::Lockstep && options.clock == kvm::SoftClock::Host)
+        return fail(
+            "--engine=lockstep goes with --clock=virtual only: by the host's clock each of the two "
+            "engines would read another time");
     if (options.accelerator == vmm::Accelerator::Kvm && command.count("--clock") &&
         options.clock == kvm::SoftClock::Virtual)
         return fail("--clock=virtual goes with --accel=soft only: hardware follows the wall clock");
@@ -166,7 +170,9 @@ void add_run_command(CLI::App& app, Action& action) {
     run->add_option("--clock", typed->clock,
                     "virtual: time follows executed cycles, every run is the same (default with "
                     "--exec on one CPU); host: the wall clock");
-    run->add_option("--engine", typed->engine, "interpreter or translator");
+    run->add_option(
+        "--engine", typed->engine,
+        "interpreter or translator; lockstep: both, compared after every block, for developers");
     run->add_option("--accel", typed->accelerator,
                     "soft: the built-in e500; kvm: /dev/kvm of a Power host");
     run->add_option("--exec", typed->exec,

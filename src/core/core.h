@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "core/interconnect.h"
@@ -30,6 +31,8 @@ struct MmioAccess {
     uint8_t size = 0;  // bytes: 1, 2, 4, 8
     bool write = false;
     uint8_t data[8] = {};  // in memory order
+
+    bool operator==(const MmioAccess&) const = default;
 };
 
 // What mtspr and mfspr meet.
@@ -62,6 +65,7 @@ class Core {
     Timers& timers() { return timers_; }
     PerfMon& perfmon() { return perfmon_; }
     Timing& timing() { return timing_; }
+    const TimeSource& time_source() const { return *config_.time; }
     Interconnect* interconnect() { return config_.interconnect; }
 
     // ---- MSR and special purpose registers ----
@@ -198,6 +202,29 @@ class Core {
     // says it was a taken branch; under BRT it is undone, for the event comes before it.
     void debug_after(bool taken_branch);
 
+    // ---- For engines that are compared (engine/lockstep) ----
+    // Takes over all state but memory, the inline cache and CpuState::budget from a core of the
+    // same model, which waits between two instructions. Without `tlbs` the TLBs are known to be
+    // the same (Mmu::epoch()).
+    void mirror(const Core& from, bool tlbs = true);
+    // What differs of that. Attention and interrupt lines, which change at any time, are not
+    // compared.
+    struct Difference {
+        std::string name;
+        uint64_t here, there;
+    };
+    std::vector<Difference> differences(const Core& from, bool tlbs) const;
+
+    // Told before bytes of a page change. While there is one, an access enters a write translation
+    // into the inline cache only when it is a store itself: so it hears of the first store to each
+    // page since it forgot the page's write translations, and of some more.
+    class StoreListener {
+      public:
+        virtual ~StoreListener() = default;
+        virtual void storing(uint64_t ea, uint64_t physical, uint8_t* host) = 0;
+    };
+    void set_store_listener(StoreListener* listener) { store_listener_ = listener; }
+
     // ---- Code pages ----
     // The engine keeps code decoded from this physical page: stores to it go the slow way.
     // To be called before the page's words are read for decoding.
@@ -239,6 +266,11 @@ class Core {
     bool reservation_target(uint64_t ea, unsigned size, Access access, Piece& piece,
                             uint8_t*& host);
 
+    // mirror.cpp
+    bool same_registers(const Core& other) const;
+    void compare_registers(const Core& other, std::vector<Difference>& found) const;
+    void compare_mmu(const Core& other, std::vector<Difference>& found) const;
+
     // core.cpp
     uint64_t cycles_to_deadline() const;
     uint64_t ticks_to_time_base_event() const;
@@ -279,6 +311,7 @@ class Core {
     std::vector<MmioAccess> mmio_log_;  // answered accesses of the instruction at pc, in order
     size_t mmio_used_ = 0;              // how many of them its re-execution has used
     CodeListener* code_listener_ = nullptr;
+    StoreListener* store_listener_ = nullptr;
 
     uint32_t msr_mask_;                  // bits this model has
     uint64_t value_mask_;                // bits of a register

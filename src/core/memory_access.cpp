@@ -151,6 +151,8 @@ bool Core::access_piece(const Piece& piece, uint8_t* bytes, Access access, bool 
     uint8_t* host = slot->host + (physical - slot->base);
     const std::atomic<uint8_t>& mark = slot->has_code[(physical - slot->base) / kPageSize];
     if (write) {
+        if (store_listener_) [[unlikely]]
+            store_listener_->storing(piece.ea, physical, host);
         copy_to_guest(host, bytes, piece.size);
         if (mark.load(std::memory_order_relaxed)) code_stored(*slot, physical, piece.size);
     } else {
@@ -158,7 +160,8 @@ bool Core::access_piece(const Piece& piece, uint8_t* bytes, Access access, bool 
     }
     if (!external)
         mmu_.enter_fast(piece.ea, piece.translation, host - (piece.ea & ~kPageMask),
-                        !slot->readonly && !mark.load(std::memory_order_relaxed));
+                        !slot->readonly && !mark.load(std::memory_order_relaxed) &&
+                            (write || !store_listener_));
     return true;
 }
 

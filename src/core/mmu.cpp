@@ -168,6 +168,17 @@ void Mmu::set_entry(unsigned tlb, unsigned index, const TlbEntry& entry) {
     replace({tlb, index}, clean);
 }
 
+void Mmu::mirror(const Mmu& from, bool tlbs) {
+    for (const unsigned tlb : {0u, 1u})
+        for (unsigned index = 0; tlbs && index < entries(tlb); ++index)
+            if (entry(tlb, index) != from.entry(tlb, index))
+                replace({tlb, index}, from.entry(tlb, index));
+    const bool other_pid = registers_.pid != from.registers_.pid;
+    registers_ = from.registers_;
+    next_victim_ = from.next_victim_;
+    if (other_pid) update_contexts();
+}
+
 // ---- address contexts ----
 
 uint32_t Mmu::slot_of(uint32_t pid) {

@@ -30,6 +30,8 @@ struct TlbEntry {
     uint32_t attributes = 0;   // MAS2: X0 X1 W I M G E as MAS2 has them
     uint32_t permissions = 0;  // MAS3: U0-U3 UX SX UW SW UR SR as MAS3 has them
     uint32_t mas8 = 0;         // E.HV: TGS, VF, TLPID
+
+    bool operator==(const TlbEntry&) const = default;
 };
 
 struct Translation {
@@ -64,6 +66,8 @@ class Mmu {
         uint32_t pid = 0;
         uint32_t eplc = 0, epsc = 0;  // external PID load and store contexts
         uint32_t mmucsr0 = 0;
+
+        bool operator==(const Registers&) const = default;
     };
 
     Mmu(const CoreModel& model, CpuState& state);
@@ -127,6 +131,11 @@ class Mmu {
     // how often any: what copies of entries are good for.
     uint32_t generation(unsigned position) const { return generations_[position]; }
     uint64_t epoch() const { return epoch_; }
+    unsigned next_victim() const { return next_victim_; }
+
+    // Core::mirror: registers, and with `tlbs` the TLBs, become those of a core of the same model.
+    // What was derived from entries that change is forgotten.
+    void mirror(const Mmu& from, bool tlbs);
 
     void set_listener(TranslationListener* listener) { listener_ = listener; }
 

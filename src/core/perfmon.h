@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <tuple>
 
 #include "core/model.h"
 #include "core/pm_events.h"
@@ -146,6 +147,10 @@ class PerfMon {
     // The most cycles one instruction can take under the timing model in use (1: the simple one).
     void set_max_cycles_per_instruction(uint32_t cycles) { max_cycles_ = cycles ? cycles : 1; }
 
+    // Core::mirror and Core::differences.
+    void mirror(const PerfMon& from);
+    bool operator==(const PerfMon& other) const;
+
   private:
     struct Counter {
         uint32_t value = 0;  // as of the last sync
@@ -155,12 +160,19 @@ class PerfMon {
         bool waiting = false;          // for a trigger-on
         uint64_t seen = 0;             // the source's total as of the last sync, while running
         uint64_t occurrences = 0;      // of a threshold event, longer than the threshold
+
+        bool operator==(const Counter&) const = default;
     };
     struct Pmr {
         enum Kind : uint8_t { kPmc, kPmlca, kPmlcb, kPmgc0 } kind;
         uint8_t index;
     };
 
+    template <typename T>
+    static auto fields(T& of) {
+        return std::tie(of.available_, of.time_base_pending_, of.pmgc0_, of.max_cycles_,
+                        of.watched_msr_, of.counters_, of.order_, of.order_count_);
+    }
     std::optional<Pmr> decode(unsigned pmr) const;
     uint32_t& storage(Pmr pmr);
     uint32_t writable(Pmr::Kind kind) const;

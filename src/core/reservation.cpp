@@ -103,6 +103,8 @@ bool Core::store_conditional(uint64_t ea, unsigned size, uint64_t value, bool& s
         uint8_t expected[8], desired[8];
         bytes_of(state.reserve_value, expected, size, little_endian);
         bytes_of(value, desired, size, little_endian);
+        if (store_listener_) [[unlikely]]
+            store_listener_->storing(ea, physical, host);
         stored = exchange(host, expected, desired, size);
     }
     state.reserve_size = 0;

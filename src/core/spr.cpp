@@ -367,6 +367,11 @@ const SprTable::Row* SprTable::find(unsigned number) {
     return place ? &kRows[place - 1] : nullptr;
 }
 
+const char* spr_name(unsigned number) {
+    const SprTable::Row* row = SprTable::find(number);
+    return row ? row->name : "?";
+}
+
 bool Core::get_spr(unsigned number, uint64_t& value) {
     const SprTable::Row* row = SprTable::find(number);
     if (!row || !(row->direction & SprTable::kRead)) return false;

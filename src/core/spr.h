@@ -119,6 +119,9 @@ enum Number : uint16_t {
 // HID0: the power-saving modes that MSR[WE] enters.
 constexpr uint32_t kHid0PowerModes = 0x00e00000;  // DOZE, NAP, SLEEP
 
+// The name of a register, "?" where there is none of that number.
+const char* spr_name(unsigned number);
+
 // External PID contexts EPLC and EPSC (EREF, external PID).
 namespace epc {
 constexpr uint32_t kEPR = 0x80000000, kEAS = 0x40000000, kEPID = 0x00003fff;

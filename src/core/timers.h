@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <tuple>
 
 #include "core/state.h"
 
@@ -58,8 +59,18 @@ class Timers {
     // For save and restore: sets TBL and TBU at once.
     void write_time_base(uint64_t value);
 
+    // Core::mirror and Core::differences.
+    void mirror(const Timers& from);
+    bool operator==(const Timers& other) const;
+
   private:
     static constexpr uint64_t kNever = ~uint64_t{0};
+
+    template <typename T>
+    static auto fields(T& of) {
+        return std::tie(of.offset_, of.lost_, of.frozen_at_, of.last_time_base_, of.dec_zero_,
+                        of.decar_, of.tcr_, of.tsr_, of.reset_request_, of.frozen_);
+    }
 
     // Ticks the time base has run for, without what it missed while frozen.
     uint64_t running() const;

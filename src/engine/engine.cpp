@@ -4,6 +4,7 @@
 
 #include "engine/interpreter/interpreter.h"
 #ifdef PERFVISOR_TRANSLATOR
+#include "engine/lockstep/lockstep.h"
 #include "engine/translator/translator.h"
 #endif
 
@@ -16,6 +17,11 @@ std::unique_ptr<Engine> make_engine(EngineKind kind, core::Core& core) {
         case EngineKind::Translator:
 #ifdef PERFVISOR_TRANSLATOR
             if (auto made = translator::Translator::create(core)) return std::move(*made);
+#endif
+            return nullptr;
+        case EngineKind::Lockstep:
+#ifdef PERFVISOR_TRANSLATOR
+            if (auto made = lockstep::Lockstep::create(core)) return std::move(*made);
 #endif
             return nullptr;
         default:

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "core/core.h"
 
@@ -13,6 +14,7 @@ enum class Stop : uint8_t {
     Budget,     // exactly the instructions allowed were executed
     Attention,  // CpuState::attention is not 0
     Mmio,       // Core::mmio_request() waits for an answer; pc is at the instruction
+    Failed,     // the engine found itself wrong: failure() says how. It executes nothing more
 };
 
 class Engine {
@@ -31,11 +33,19 @@ class Engine {
     virtual void flush() = 0;
 
     virtual const char* name() const = 0;
+
+    // After Stop::Failed: what happened, in one or more lines.
+    virtual std::string failure() const { return {}; }
 };
 
-enum class EngineKind : uint8_t { Interpreter, Translator };
+enum class EngineKind : uint8_t {
+    Interpreter,
+    Translator,
+    Lockstep,  // both, compared with each other (engine/lockstep/lockstep.h)
+};
 
-// The engine of this kind for the core; null where this host has none (translator off x86-64).
+// The engine of this kind for the core; null where this host has none (all but the interpreter off
+// x86-64).
 std::unique_ptr<Engine> make_engine(EngineKind kind, core::Core& core);
 
 }  // namespace perfvisor::engine

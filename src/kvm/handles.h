@@ -32,6 +32,9 @@ class Vcpu {
     // KVM_RUN, which then gives -EINTR with exit_reason KVM_EXIT_INTR. Where no KVM_RUN is under
     // way the next one returns so. The caller of KVM_RUN clears run()->immediate_exit.
     virtual void kick() = 0;
+
+    // After KVM_EXIT_INTERNAL_ERROR: what went wrong, in one or more lines, where that is known.
+    virtual std::string failure() const { return {}; }
 };
 
 // One virtual machine: guest memory and vCPUs. Requests may come from any thread.

@@ -312,6 +312,16 @@ Result<void> Guest::enter_start_state(Cpu& cpu) {
     return kvm::set_regs(*cpu.vcpu, regs);
 }
 
+namespace {
+
+std::string failure_text(const kvm::Vcpu& vcpu, const kvm_run& run) {
+    const std::string text = vcpu.failure();
+    return text.empty() ? fmt::format("KVM reports internal error {}", run.internal.suberror)
+                        : text;
+}
+
+}  // namespace
+
 void Guest::run_vcpu(unsigned id) {
     kvm::Vcpu& vcpu = *cpus_[id].vcpu;
     kvm_run& run = *vcpu.run();
@@ -351,6 +361,9 @@ void Guest::run_vcpu(unsigned id) {
             case KVM_EXIT_HLT:
                 return leave_with({GuestEnd::Reason::Stuck,
                                    fmt::format("CPU {} waits for an event that cannot come", id)});
+            case KVM_EXIT_INTERNAL_ERROR:
+                return leave_with({GuestEnd::Reason::Failed,
+                                   fmt::format("CPU {} failed: {}", id, failure_text(vcpu, run))});
             default:
                 return leave_with({GuestEnd::Reason::Failed,
                                    fmt::format("KVM_RUN ended for reason {}, which is not handled",

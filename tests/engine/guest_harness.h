@@ -44,7 +44,7 @@ class Guest {
 
     explicit Guest(engine::EngineKind kind = engine::EngineKind::PERFVISOR_TEST_ENGINE,
                    const core::CoreModel* model = core::find_core_model("e500mc"),
-                   size_t memory_bytes = 0x200000)
+                   size_t memory_bytes = 0x200000, const core::TimeSource* time = nullptr)
         : bytes_(memory_bytes) {
         core::MemorySlot slot;
         slot.size = memory_bytes;
@@ -53,7 +53,7 @@ class Guest {
         core::Core::Config config;
         config.model = model;
         config.memory = &memory_;
-        config.time = &time_;
+        config.time = time ? time : &time_;
         core_ = std::make_unique<core::Core>(config);
         engine_ = engine::make_engine(kind, *core_);
         reset();
@@ -141,6 +141,10 @@ class Guest {
             const uint64_t done = total(core::Total::Instructions);
             if (done >= end) return false;
             const auto stop = engine_->run(core_->instructions_to_deadline(end - done));
+            if (stop == engine::Stop::Failed) {
+                ADD_FAILURE() << engine_->failure();
+                return false;
+            }
             if (stop != engine::Stop::Mmio) continue;
             core::MmioAccess access = *core_->mmio_request();
             on_mmio(access);

@@ -151,6 +151,7 @@ void drive(Guest& guest, uint64_t units, uint64_t slice) {
         const uint64_t allowed = core.instructions_to_deadline(std::min(units, slice));
         const uint64_t before = guest.total(Total::Instructions);
         const Stop stop = guest.engine().run(allowed);
+        ASSERT_NE(stop, Stop::Failed) << guest.engine().failure();
         ASSERT_LE(guest.total(Total::Instructions) - before, allowed);
         ASSERT_EQ(guest.state().pc & 3, 0u);
         ASSERT_GE(guest.state().budget, 0);

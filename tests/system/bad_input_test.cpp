@@ -141,6 +141,8 @@ TEST_F(BadInput, UnknownWordsOfOurOwnOptions) {
 TEST_F(BadInput, ContradictoryOptions) {
     expect_run_refused({"--accel=kvm", "--engine=interpreter"}, {"--engine", "--accel"});
     expect_run_refused({"--accel=kvm", "--clock=virtual"}, {"--clock", "--accel"});
+    expect_run_refused({"--engine=lockstep", "--clock=host"},
+                       {"--engine=lockstep", "--clock=virtual"});
 }
 
 TEST_F(BadInput, AConsoleLogThatCannotBeWritten) {

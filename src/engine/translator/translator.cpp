@@ -66,8 +66,26 @@ Stop Translator::run(uint64_t instructions) {
     return stop;
 }
 
+Translator::Piece Translator::run_whole_blocks(uint64_t wanted, uint64_t limit) {
+    uint64_t budget = std::min(std::max<uint64_t>(wanted, 1), limit);
+    if (core_.state.attention.load(std::memory_order_relaxed) == 0 && !mmio_asked_ &&
+        !core_.debug_armed()) {
+        core_.state.pc &= ~uint64_t{3};
+        left_ = 1;
+        const Block* block = look_up();
+        if (!block) return {Stop::Budget, 1};  // a fault of the fetch
+        budget = std::max<uint64_t>(budget, block->count);
+        whole_blocks_ = budget <= limit;
+    }
+    budget = std::min(budget, limit);
+    const Stop stop = run(budget);
+    whole_blocks_ = false;
+    return {stop, budget - static_cast<uint64_t>(core_.state.budget)};
+}
+
 Stop Translator::run_what_is_left() {
     CpuState& state = core_.state;
+    block_is_too_long_ = false;
     if (mmio_asked_) {
         mmio_asked_ = false;
         if (interpret(1) == Stop::Mmio) return Stop::Mmio;
@@ -90,6 +108,8 @@ Stop Translator::run_what_is_left() {
             continue;
         if (!execute(code)) [[unlikely]]
             return Stop::Mmio;
+        if (block_is_too_long_) [[unlikely]]
+            return Stop::Budget;
     }
 }
 
@@ -170,6 +190,10 @@ bool Translator::execute(const uint8_t* code) {
         case x64::Exit::Budget:
             // The next block is longer than what is left: of this run, or only of this piece.
             if (left_ >= kMaxBlockInstructions || allowed == kLongestRun) return true;
+            if (whole_blocks_) {
+                block_is_too_long_ = true;
+                return true;
+            }
             return interpret(left_) != Stop::Mmio;
         case x64::Exit::Fault:
             return stopped();

@@ -30,6 +30,17 @@ class Translator final : public Engine,
 
     Stop run(uint64_t instructions) override;
     void flush() override;
+
+    // For whoever compares this engine with another: as run(), but nothing is left to the
+    // interpreter because of the budget. Executes about `wanted` instructions, at most `limit`, in
+    // whole blocks: at least one where that fits into `limit`, else what run(limit) does. Engine's
+    // rule for CpuState::budget holds for `used`.
+    struct Piece {
+        Stop stop;
+        uint64_t used;  // units of budget
+    };
+    Piece run_whole_blocks(uint64_t wanted, uint64_t limit);
+
     const char* name() const override { return "translator"; }
 
     void code_changed(uint64_t physical, uint64_t length) override;
@@ -87,7 +98,9 @@ class Translator final : public Engine,
     int64_t budget_base_ = 0;  // CpuState::budget then
     uint64_t clears_ = 0;      // how often everything was dropped
     bool code_changed_ = false;
-    bool mmio_asked_ = false;  // the instruction at pc waits for an MMIO answer
+    bool mmio_asked_ = false;         // the instruction at pc waits for an MMIO answer
+    bool whole_blocks_ = false;       // run_whole_blocks()
+    bool block_is_too_long_ = false;  // then: the next one, for what is left
 };
 
 }  // namespace perfvisor::engine::translator

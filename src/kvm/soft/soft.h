@@ -16,7 +16,11 @@ class PmcHardware;
 
 namespace perfvisor::kvm {
 
-enum class SoftEngine : uint8_t { Interpreter, Translator };
+enum class SoftEngine : uint8_t {
+    Interpreter,
+    Translator,
+    Lockstep,  // both, compared (docs/lockstep.md); with SoftClock::Virtual only
+};
 
 // Where guest time comes from.
 enum class SoftClock : uint8_t {

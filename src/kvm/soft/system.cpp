@@ -62,6 +62,10 @@ Result<std::unique_ptr<System>> make_soft_kvm(const SoftOptions& options) {
         return tl::unexpected(checked.error());
     if (auto checked = check_frequency(options.cpu_hz, "CPU"); !checked)
         return tl::unexpected(checked.error());
+    if (options.engine == SoftEngine::Lockstep && options.clock != SoftClock::Virtual)
+        return fail(
+            "the lockstep engine needs the virtual clock (--clock=virtual): under the "
+            "host's, each engine would read another time");
     return std::make_unique<SoftSystem>(options, *model);
 }
 

@@ -11,14 +11,26 @@
 
 namespace perfvisor::kvm {
 
+namespace {
+
+engine::EngineKind engine_kind(SoftEngine engine) {
+    switch (engine) {
+        case SoftEngine::Translator:
+            return engine::EngineKind::Translator;
+        case SoftEngine::Lockstep:
+            return engine::EngineKind::Lockstep;
+        default:
+            return engine::EngineKind::Interpreter;
+    }
+}
+
+}  // namespace
+
 Result<std::unique_ptr<SoftVcpu>> SoftVcpu::create(SoftVm& vm, unsigned id) {
     std::unique_ptr<SoftVcpu> vcpu(new SoftVcpu(vm, id));
     if (!vcpu->sleeper_.valid())
         return fail("cannot create an event descriptor for CPU {}: too many open files", id);
-    const auto kind = vm.options().engine == SoftEngine::Translator
-                          ? engine::EngineKind::Translator
-                          : engine::EngineKind::Interpreter;
-    vcpu->engine_ = engine::make_engine(kind, vcpu->core_);
+    vcpu->engine_ = engine::make_engine(engine_kind(vm.options().engine), vcpu->core_);
     if (!vcpu->engine_)
         return fail("this host has no translator; use the interpreter (--engine=interpreter)");
     vcpu->mailbox_ = std::make_shared<Mailbox>(vcpu->core_, *vcpu->engine_, vcpu->sleeper_);

@@ -33,6 +33,7 @@ class SoftVcpu final : public Vcpu {
     int ioctl(uint32_t request, void* argument) override;
     kvm_run* run() override { return &run_; }
     void kick() override;
+    std::string failure() const override { return engine_->failure(); }
 
     // ---- for its VM, from any thread ----
     unsigned id() const { return core_.id(); }
@@ -89,6 +90,7 @@ class SoftVcpu final : public Vcpu {
     Step exit_for(uint32_t reason, int result = 0);
     Step exit_interrupted();
     Step exit_mmio();
+    Step exit_failed();
     Step exit_debug(const GuestDebugger::Event& event);
     Step exit_reset();
 

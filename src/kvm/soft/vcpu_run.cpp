@@ -69,6 +69,7 @@ SoftVcpu::Step SoftVcpu::finish_mmio_instruction() {
         stop = engine_->run(1);
     } while (stop != engine::Stop::Mmio && core_.mmio_in_progress());
     publish_cycles();
+    if (stop == engine::Stop::Failed) return exit_failed();
     if (stop == engine::Stop::Mmio) return exit_mmio();
     if (debugger_.single_step()) return exit_debug({core_.state.pc, KVMPPC_DEBUG_NONE});
     return kGoOn;
@@ -131,6 +132,7 @@ SoftVcpu::Step SoftVcpu::execute() {
     const uint64_t start = vm_.time().skips_idle_time() ? 0 : host_nanoseconds();
     const engine::Stop stop = engine_->run(budget);
     publish_cycles();
+    if (stop == engine::Stop::Failed) return exit_failed();
     if (stop == engine::Stop::Mmio) return exit_mmio();
     if (stop == engine::Stop::Attention) return kGoOn;
     const uint64_t done = core_.state.totals[core::Total::Instructions] - completed;
@@ -152,6 +154,7 @@ SoftVcpu::Step SoftVcpu::execute_debugged(uint64_t budget) {
         const uint64_t completed = core_.state.totals[core::Total::Instructions];
         const engine::Stop stop = engine_->run(1);
         publish_cycles();
+        if (stop == engine::Stop::Failed) return exit_failed();
         if (stop == engine::Stop::Mmio) return exit_mmio();
         const bool executed = stop == engine::Stop::Budget || core_.state.pc != pc ||
                               core_.state.totals[core::Total::Instructions] != completed;
@@ -278,6 +281,12 @@ SoftVcpu::Step SoftVcpu::exit_mmio() {
     std::memcpy(run_.mmio.data, access.data, sizeof run_.mmio.data);
     mmio_unfinished_ = true;
     return exit_for(KVM_EXIT_MMIO);
+}
+
+SoftVcpu::Step SoftVcpu::exit_failed() {
+    run_.internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
+    run_.internal.ndata = 0;
+    return exit_for(KVM_EXIT_INTERNAL_ERROR);
 }
 
 SoftVcpu::Step SoftVcpu::exit_debug(const GuestDebugger::Event& event) {
