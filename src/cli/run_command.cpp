@@ -172,7 +172,8 @@ void add_run_command(CLI::App& app, Action& action) {
                     "--exec on one CPU); host: the wall clock");
     run->add_option(
         "--engine", typed->engine,
-        "interpreter or translator; lockstep: both, compared after every block, for developers");
+        "translator (the default, on x86-64) or interpreter; lockstep: both, compared after every "
+        "block, for developers");
     run->add_option("--accel", typed->accelerator,
                     "soft: the built-in e500; kvm: /dev/kvm of a Power host");
     run->add_option("--exec", typed->exec,

@@ -203,9 +203,9 @@ class Core {
     void debug_after(bool taken_branch);
 
     // ---- For engines that are compared (engine/lockstep) ----
-    // Takes over all state but memory, the inline cache and CpuState::budget from a core of the
-    // same model, which waits between two instructions. Without `tlbs` the TLBs are known to be
-    // the same (Mmu::epoch()).
+    // Takes over all state but memory, the inline cache, the timing model's own and
+    // CpuState::budget from a core of the same model, which waits between two instructions. Without
+    // `tlbs` the TLBs are known to be the same (Mmu::epoch()).
     void mirror(const Core& from, bool tlbs = true);
     // What differs of that. Attention and interrupt lines, which change at any time, are not
     // compared.

@@ -2,6 +2,7 @@
 // One core's state copied to and compared with another's: all that is listed here is state.
 #include <fmt/format.h>
 
+#include <iterator>
 #include <tuple>
 
 #include "core/core.h"
@@ -17,10 +18,30 @@ auto plain_fields(T& of) {
                     of.msr, of.fpscr, of.fpr, of.reserve_size, of.totals.value);
 }
 
-constexpr const char* kTotalNames[kTotalCount] = {
-    "instructions",     "branches",        "taken branches",  "loads",           "stores",
-    "stall cycles",     "interrupts",      "external inputs", "critical inputs", "calls and traps",
-    "stwcx. successes", "stwcx. failures", "decorated loads", "decorated stores"};
+constexpr const char* kTotalNames[] = {"instructions",
+                                       "branches",
+                                       "taken branches",
+                                       "loads",
+                                       "stores",
+                                       "stall cycles",
+                                       "interrupts",
+                                       "external inputs",
+                                       "critical inputs",
+                                       "calls and traps",
+                                       "stwcx. successes",
+                                       "stwcx. failures",
+                                       "decorated loads",
+                                       "decorated stores",
+                                       "TLB misses",
+                                       "DVT0",
+                                       "DVT1",
+                                       "DVT2",
+                                       "DVT3",
+                                       "DVT4",
+                                       "DVT5",
+                                       "DVT6",
+                                       "DVT7"};
+static_assert(std::size(kTotalNames) == kTotalCount);
 
 }  // namespace
 
@@ -43,6 +64,8 @@ void Core::mirror(const Core& from, bool tlbs) {
     state.cr = from.state.cr;
     state.reserve_address = from.state.reserve_address;
     state.reserve_value = from.state.reserve_value;
+    state.modelled = from.state.modelled;
+    state.model = from.state.model;
     state.attention = from.state.attention.load();
     sprs_ = from.sprs_;
     fault_pending_ = from.fault_pending_;
@@ -59,6 +82,8 @@ void Core::mirror(const Core& from, bool tlbs) {
     doorbells_ = from.doorbells_.load();
     pir_ = from.pir_.load();
     last_time_base_ = from.last_time_base_;
+    external_times_ = from.external_times_;
+    critical_times_ = from.critical_times_;
     before_pc_ = from.before_pc_;
     before_lr_ = from.before_lr_;
     before_ctr_ = from.before_ctr_;

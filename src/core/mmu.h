@@ -179,9 +179,13 @@ class Mmu {
     TlbEntry sanitized(unsigned tlb, TlbEntry entry) const;
     void replace(Position position, const TlbEntry& entry);
     bool overlaps_another(Position position) const;
-    // Invalidates the unprotected entries of `tlb` that `matches` accepts; tells how many.
+    // Invalidates the unprotected entries of `tlb` that `matches` accepts; tells how many. What
+    // was derived from them is for the caller to forget.
     template <typename Matches>
-    unsigned invalidate_if(unsigned tlb, Matches matches, bool announce);
+    unsigned invalidate_if(unsigned tlb, Matches matches);
+    // The same of those that hold a page, what was derived from them forgotten.
+    template <typename Matches>
+    void invalidate_page(unsigned tlb, uint64_t page, Matches matches);
     void flush_pid(uint32_t pid);
     void changed(uint64_t ea, uint64_t size);
     void forget_fast(uint64_t ea, uint64_t size);

@@ -137,19 +137,35 @@ void Mmu::tlbsx(uint64_t ea) {
 }
 
 template <typename Matches>
-unsigned Mmu::invalidate_if(unsigned tlb, Matches matches, bool announce) {
+unsigned Mmu::invalidate_if(unsigned tlb, Matches matches) {
     unsigned count = 0;
-    const auto consider = [&](TlbEntry& entry) {
-        if (!entry.valid || entry.iprot || !matches(entry)) return;
+    for (size_t index = 0; index < tlb_[tlb].size(); ++index) {
+        TlbEntry& entry = tlb_[tlb][index];
+        if (!entry.valid || entry.iprot || !matches(entry)) continue;
         entry.valid = false;
-        mark_written(tlb, static_cast<size_t>(&entry - tlb_[tlb].data()));
+        mark_written(tlb, index);
         ++count;
-        if (announce) changed(entry.ea, entry.size);
-    };
-    for (TlbEntry& entry : tlb_[tlb])
-        consider(entry);
+    }
     if (tlb == 1 && count > 0) list_tlb1();
     return count;
+}
+
+// TLB0 holds a page only in the set that its address selects.
+template <typename Matches>
+void Mmu::invalidate_page(unsigned tlb, uint64_t page, Matches matches) {
+    const size_t first = tlb == 0 ? set_of(page) * model_.tlb0_ways : 0;
+    const size_t end = tlb == 0 ? first + model_.tlb0_ways : tlb_[1].size();
+    bool any = false;
+    for (size_t index = first; index < end; ++index) {
+        TlbEntry& entry = tlb_[tlb][index];
+        if (!entry.valid || entry.iprot || page - entry.ea >= entry.size || !matches(entry))
+            continue;
+        entry.valid = false;
+        mark_written(tlb, index);
+        any = true;
+        changed(entry.ea, entry.size);
+    }
+    if (tlb == 1 && any) list_tlb1();
 }
 
 // The address is compared, the process and address space are not (EREF, tlbivax).
@@ -157,13 +173,10 @@ void Mmu::tlbivax(uint64_t ea) {
     const unsigned tlb = (ea & kInvalidateTlb1) ? 1 : 0;
     const uint64_t page = ea & ea_mask_ & kPageMask;
     if (ea & kInvalidateAll) {
-        if (invalidate_if(
-                tlb, [](const TlbEntry&) { return true; }, false) > 0)
-            forget_all();
+        if (invalidate_if(tlb, [](const TlbEntry&) { return true; }) > 0) forget_all();
         return;
     }
-    invalidate_if(
-        tlb, [&](const TlbEntry& e) { return page - e.ea < e.size; }, true);
+    invalidate_page(tlb, page, [](const TlbEntry&) { return true; });
 }
 
 // T = 3 takes the entries that an access of the process in MAS6 could use, global ones included.
@@ -173,18 +186,12 @@ void Mmu::tlbilx(unsigned t, uint64_t ea) {
     unsigned count = 0;
     for (unsigned tlb = 0; tlb < 2; ++tlb) {
         if (t == 0)
-            count += invalidate_if(
-                tlb, [](const TlbEntry&) { return true; }, false);
+            count += invalidate_if(tlb, [](const TlbEntry&) { return true; });
         else if (t == 1)
-            count += invalidate_if(
-                tlb, [&](const TlbEntry& e) { return e.tid == pid; }, false);
+            count += invalidate_if(tlb, [&](const TlbEntry& e) { return e.tid == pid; });
         else if (t == 3)
-            invalidate_if(
-                tlb,
-                [&](const TlbEntry& e) {
-                    return page - e.ea < e.size && (e.tid == 0 || e.tid == pid);
-                },
-                true);
+            invalidate_page(tlb, page,
+                            [&](const TlbEntry& e) { return e.tid == 0 || e.tid == pid; });
     }
     if (count == 0) return;
     if (t == 1 && pid != 0)
@@ -198,8 +205,8 @@ void Mmu::tlbilx(unsigned t, uint64_t ea) {
 void Mmu::write_mmucsr0(uint32_t value) {
     const auto any = [](const TlbEntry&) { return true; };
     unsigned count = 0;
-    if (value & kTlb0FlashInvalidate) count += invalidate_if(0, any, false);
-    if (value & kTlb1FlashInvalidate) count += invalidate_if(1, any, false);
+    if (value & kTlb0FlashInvalidate) count += invalidate_if(0, any);
+    if (value & kTlb1FlashInvalidate) count += invalidate_if(1, any);
     if (count > 0) forget_all();
 }
 

@@ -4,6 +4,7 @@
 #include "core/spr.h"
 
 #include <array>
+#include <bit>
 #include <iterator>
 
 #include "core/core.h"
@@ -25,9 +26,11 @@ struct SprTable {
         Read read;      // null: the value stored
         Write write;    // null: stores the value
         Write restore;  // from outside the guest; null: as write
+        uint32_t Mmu::Registers::* member = nullptr;  // where it is in the MMU, if it is there
     };
 
     static const Row* find(unsigned number);
+    static const void* storage(const Core& core, const Row& row);
 
     // Reads an SPR's storage under another number (the user's window on SPRG3-7).
     template <unsigned kNumber>
@@ -210,8 +213,8 @@ constexpr T::Row write_one_to_clear(const char* name) {
 }
 template <uint32_t R::*kMember>
 constexpr T::Row mmu(uint16_t number, const char* name, uint64_t mask) {
-    return {number, name, T::kReadWrite, mask, T::read_mmu<kMember>, T::write_mmu<kMember>,
-            nullptr};
+    return {number,  name,    T::kReadWrite, mask, T::read_mmu<kMember>, T::write_mmu<kMember>,
+            nullptr, kMember};
 }
 
 // Ascending by number. Bit 4 of the number (0x10) says whether a register is privileged.
@@ -365,6 +368,27 @@ constexpr unsigned kPrivilegedBit = 0x10;
 const SprTable::Row* SprTable::find(unsigned number) {
     const uint8_t place = number < kPlaces.size() ? kPlaces[number] : 0;
     return place ? &kRows[place - 1] : nullptr;
+}
+
+// Where the register's value is; null where it takes a function to read it.
+const void* SprTable::storage(const Core& core, const Row& row) {
+    if (row.number == spr::kMAS2) return &core.mmu_.registers().mas2;
+    if (row.member) return &(core.mmu_.registers().*row.member);
+    return row.read ? nullptr : &core.sprs_[row.number];
+}
+
+std::optional<PlainSpr> plain_spr(const Core& core, unsigned number) {
+    const SprTable::Row* row = SprTable::find(number);
+    if (!row || !(row->direction & SprTable::kRead) || core.model().gpr_bits != 32 ||
+        std::endian::native != std::endian::little)
+        return std::nullopt;
+    const void* storage = SprTable::storage(core, *row);
+    if (!storage) return std::nullopt;
+    const bool in_mmu = row->member || number == spr::kMAS2;
+    return PlainSpr{
+        .offset = static_cast<const char*>(storage) - reinterpret_cast<const char*>(&core.state),
+        .writable = (row->direction & SprTable::kWrite) && (in_mmu || !row->write),
+        .mask = static_cast<uint32_t>(row->mask)};
 }
 
 const char* spr_name(unsigned number) {

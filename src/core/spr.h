@@ -2,7 +2,9 @@
 // Numbers of the special purpose registers, and the bits of those the core itself looks at.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 
 namespace perfvisor::core {
 
@@ -118,6 +120,16 @@ enum Number : uint16_t {
 
 // HID0: the power-saving modes that MSR[WE] enters.
 constexpr uint32_t kHid0PowerModes = 0x00e00000;  // DOZE, NAP, SLEEP
+
+// A register that moves as memory does: reading it has no effect, writing it no other than that.
+struct PlainSpr {
+    std::ptrdiff_t offset;  // of its 32 bits from Core::state, bytes
+    bool writable;
+    uint32_t mask;  // bits that are written; the others become 0
+};
+class Core;
+// Nothing for a register that is not so, for a 64-bit core's, or where there is none.
+std::optional<PlainSpr> plain_spr(const Core& core, unsigned number);
 
 // The name of a register, "?" where there is none of that number.
 const char* spr_name(unsigned number);

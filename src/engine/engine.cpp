@@ -10,23 +10,35 @@
 
 namespace perfvisor::engine {
 
-std::unique_ptr<Engine> make_engine(EngineKind kind, core::Core& core) {
+#ifdef PERFVISOR_TRANSLATOR
+
+std::optional<std::string> translator_missing() {
+    return translator::Translator::missing();
+}
+
+Result<std::unique_ptr<Engine>> make_engine(EngineKind kind, core::Core& core,
+                                            const Tuning& tuning) {
     switch (kind) {
-        case EngineKind::Interpreter:
-            return std::make_unique<interpreter::Interpreter>(core);
         case EngineKind::Translator:
-#ifdef PERFVISOR_TRANSLATOR
-            if (auto made = translator::Translator::create(core)) return std::move(*made);
-#endif
-            return nullptr;
+            return translator::Translator::create(core, tuning);
         case EngineKind::Lockstep:
-#ifdef PERFVISOR_TRANSLATOR
-            if (auto made = lockstep::Lockstep::create(core)) return std::move(*made);
-#endif
-            return nullptr;
+            return lockstep::Lockstep::create(core, tuning);
         default:
-            return nullptr;
+            return std::make_unique<interpreter::Interpreter>(core);
     }
 }
+
+#else
+
+std::optional<std::string> translator_missing() {
+    return "the translator emits x86-64 code, and this host's processor is another";
+}
+
+Result<std::unique_ptr<Engine>> make_engine(EngineKind kind, core::Core& core, const Tuning&) {
+    if (kind != EngineKind::Interpreter) return fail("{}", *translator_missing());
+    return std::make_unique<interpreter::Interpreter>(core);
+}
+
+#endif
 
 }  // namespace perfvisor::engine

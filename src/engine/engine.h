@@ -2,10 +2,13 @@
 // The seam between a core and whatever executes it. Nothing above knows which engine runs.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "base/result.h"
 #include "core/core.h"
 
 namespace perfvisor::engine {
@@ -44,8 +47,20 @@ enum class EngineKind : uint8_t {
     Lockstep,  // both, compared with each other (engine/lockstep/lockstep.h)
 };
 
-// The engine of this kind for the core; null where this host has none (all but the interpreter off
-// x86-64).
-std::unique_ptr<Engine> make_engine(EngineKind kind, core::Core& core);
+// What may be chosen of an engine that translates.
+struct Tuning {
+    // For translated code, bytes; rounded up to what a few of the longest blocks need.
+    size_t code_bytes = size_t{32} << 20;
+    // How often a block is interpreted before it is worth translating.
+    unsigned patience = 2;
+};
+
+// The engine of this kind for the core. Fails where this host has none; every host has the
+// interpreter.
+Result<std::unique_ptr<Engine>> make_engine(EngineKind kind, core::Core& core,
+                                            const Tuning& tuning = {});
+
+// Why this host has no translator; nothing where it has one.
+std::optional<std::string> translator_missing();
 
 }  // namespace perfvisor::engine

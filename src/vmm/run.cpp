@@ -15,6 +15,7 @@
 #include <csignal>
 #include <cstring>
 #include <deque>
+#include <memory>
 #include <system_error>
 
 #include "host/pmc_hardware.h"
@@ -37,30 +38,40 @@ std::string errno_text() {
     return std::generic_category().message(errno);
 }
 
-// Guest RAM: zero pages that cost nothing until the guest touches them.
+// Guest RAM: zero pages that cost nothing until the guest touches them. Large ones where the host
+// gives them: a guest that boots touches most of its RAM, and each small page costs a fault.
 class Ram {
   public:
     static Result<Ram> allocate(uint64_t bytes) {
-        if (bytes > SIZE_MAX)
+        if (bytes > SIZE_MAX - kLargePage)
             return fail("-m: {} bytes of RAM do not fit into this host's address space", bytes);
-        void* start = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (start == MAP_FAILED)
+        const auto size = static_cast<size_t>(bytes);
+        void* mapping = mmap(nullptr, size + kLargePage, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (mapping == MAP_FAILED)
             return fail("-m: {} bytes of RAM are not to be had from this host: {}", bytes,
                         errno_text());
-        return Ram(static_cast<uint8_t*>(start), static_cast<size_t>(bytes));
+        void* start = mapping;
+        size_t room = size + kLargePage;
+        std::align(kLargePage, size, start, room);
+        madvise(start, size, MADV_HUGEPAGE);
+        return Ram({static_cast<uint8_t*>(mapping), size + kLargePage},
+                   {static_cast<uint8_t*>(start), size});
     }
-    Ram(Ram&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+    Ram(Ram&& other) noexcept
+        : mapping_(std::exchange(other.mapping_, {})), bytes_(std::exchange(other.bytes_, {})) {}
     Ram& operator=(Ram&&) = delete;
     Ram(const Ram&) = delete;
     ~Ram() {
-        if (!bytes_.empty()) munmap(bytes_.data(), bytes_.size());
+        if (!mapping_.empty()) munmap(mapping_.data(), mapping_.size());
     }
     std::span<uint8_t> bytes() const { return bytes_; }
 
   private:
-    Ram(uint8_t* start, size_t size) : bytes_(start, size) {}
-    std::span<uint8_t> bytes_;
+    static constexpr size_t kLargePage = size_t{2} << 20;
+
+    Ram(std::span<uint8_t> mapping, std::span<uint8_t> bytes) : mapping_(mapping), bytes_(bytes) {}
+    std::span<uint8_t> mapping_, bytes_;
 };
 
 // Signals as events of the poll loop instead of interruptions anywhere.
@@ -116,6 +127,7 @@ class Session {
   private:
     Result<void> open_outputs();
     Result<void> open_kvm();
+    kvm::SoftEngine choose_engine();
     Result<std::unique_ptr<Guest>> boot(Ram& ram);
     // Runs the guest until it ends, gives nothing, or until the user or a signal ends the session,
     // gives the exit status.
@@ -246,6 +258,14 @@ Result<void> Session::open_outputs() {
     return {};
 }
 
+kvm::SoftEngine Session::choose_engine() {
+    if (options_.engine) return *options_.engine;
+    const auto missing = kvm::translator_missing();
+    if (!missing) return kvm::SoftEngine::Translator;
+    warn(fmt::format("the interpreter executes the guest, several times slower: {}", *missing));
+    return kvm::SoftEngine::Interpreter;
+}
+
 Result<void> Session::open_kvm() {
     if (options_.accelerator == Accelerator::Kvm) {
         auto system = kvm::open_linux_kvm();
@@ -254,7 +274,7 @@ Result<void> Session::open_kvm() {
         return kvm::check_required_extensions(*system_);
     }
     kvm::SoftOptions soft;
-    soft.engine = options_.engine;
+    soft.engine = choose_engine();
     soft.clock = options_.clock;
     soft.cpu_model = options_.cpu;
     soft.guest_name = options_.name;

@@ -32,7 +32,7 @@ struct RunOptions {
     bool board = false;
     ReservePerfmon reserve_perfmon = ReservePerfmon::No;
     kvm::SoftClock clock = kvm::SoftClock::Host;
-    kvm::SoftEngine engine = kvm::SoftEngine::Interpreter;
+    std::optional<kvm::SoftEngine> engine;  // nothing: the fastest that the host has
     Accelerator accelerator = Accelerator::Soft;
 
     // Where guests and users of the performance monitor meet; empty: by convention.

@@ -42,9 +42,13 @@ class Guest {
     static constexpr uint32_t kVectors = 0x20000;
     static constexpr uint32_t kData = 0x40000;
 
+    // Translates what is executed at once: most tests execute it once.
+    static constexpr engine::Tuning kImpatient = {.patience = 0};
+
     explicit Guest(engine::EngineKind kind = engine::EngineKind::PERFVISOR_TEST_ENGINE,
                    const core::CoreModel* model = core::find_core_model("e500mc"),
-                   size_t memory_bytes = 0x200000, const core::TimeSource* time = nullptr)
+                   size_t memory_bytes = 0x200000, const core::TimeSource* time = nullptr,
+                   const engine::Tuning& tuning = kImpatient)
         : bytes_(memory_bytes) {
         core::MemorySlot slot;
         slot.size = memory_bytes;
@@ -55,7 +59,7 @@ class Guest {
         config.memory = &memory_;
         config.time = time ? time : &time_;
         core_ = std::make_unique<core::Core>(config);
-        engine_ = engine::make_engine(kind, *core_);
+        engine_ = std::move(engine::make_engine(kind, *core_, tuning).value());
         reset();
     }
 

@@ -39,16 +39,18 @@ const Op* dcbz(Core& core, const Op* op) {
     const W line = core.model().cache_line;
     const W ea = effective_address<W>(core, op) & ~(line - 1);
     const core::FastTlbEntry& entry = core.state.fast_tlb[core::fast_tlb_index(ea)];
-    if (entry.write_tag != ((ea & core::kPageMask) | core.state.data_context)) {
-        uint64_t physical = 0;
-        if (!core.translate_data(ea, Access::Store, physical)) return op;
-        if (!core.memory().find(physical)) {
-            core::Fault fault{core::Interrupt::Alignment, core::esr::kST};
-            fault.dear = ea;
-            fault.sets_dear = true;
-            core.raise(fault);
-            return op;
-        }
+    if (entry.write_tag == ((ea & core::kPageMask) | core.state.data_context)) {
+        std::memset(reinterpret_cast<void*>(static_cast<uintptr_t>(entry.addend + ea)), 0, line);
+        return next(core, op);
+    }
+    uint64_t physical = 0;
+    if (!core.translate_data(ea, Access::Store, physical)) return op;
+    if (!core.memory().find(physical)) {
+        core::Fault fault{core::Interrupt::Alignment, core::esr::kST};
+        fault.dear = ea;
+        fault.sets_dear = true;
+        core.raise(fault);
+        return op;
     }
     for (W offset = 0; offset < line; offset += 8)
         if (!core.store(ea + offset, uint64_t{0})) return op;

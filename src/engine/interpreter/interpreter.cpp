@@ -171,6 +171,16 @@ Stop Interpreter::run(uint64_t instructions) {
     }
 }
 
+Stop Interpreter::run_block(uint64_t instructions) {
+    CpuState& state = core_.state;
+    state.budget = static_cast<int64_t>(instructions);
+    Block* block = block_at_pc();
+    if (!block) return Stop::Budget;
+    if (state.budget < block->count)
+        block = first_instructions(*block, static_cast<unsigned>(state.budget));
+    return execute(*block) == End::Mmio ? Stop::Mmio : Stop::Budget;
+}
+
 Interpreter::End Interpreter::step() {
     const bool armed = core_.debug_armed();
     if (armed && core_.debug_before()) {

@@ -21,6 +21,8 @@ class Interpreter final : public Engine,
     Interpreter& operator=(const Interpreter&) = delete;
 
     Stop run(uint64_t instructions) override;
+    // As run(), but comes back behind one block. No device answer and no debug event is waited for.
+    Stop run_block(uint64_t instructions);
     void flush() override;
     const char* name() const override { return "interpreter"; }
 

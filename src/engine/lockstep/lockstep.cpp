@@ -14,8 +14,8 @@ namespace perfvisor::engine::lockstep {
 using core::Core;
 using translator::Translator;
 
-Result<std::unique_ptr<Lockstep>> Lockstep::create(Core& core) {
-    auto translator = Translator::create(core);
+Result<std::unique_ptr<Lockstep>> Lockstep::create(Core& core, const Tuning& tuning) {
+    auto translator = Translator::create(core, tuning);
     if (!translator) return tl::unexpected(translator.error());
     return std::unique_ptr<Lockstep>(new Lockstep(core, std::move(*translator)));
 }
@@ -69,13 +69,13 @@ void Lockstep::code_changed(uint64_t physical, uint64_t length) {
 
 void Lockstep::Stores::storing(uint64_t ea, uint64_t physical, uint8_t* host) {
     log_.storing(physical, host);
-    entered_.push_back(core::fast_tlb_index(ea));
+    pages_.push_back(ea);
 }
 
 void Lockstep::Stores::forget_write_translations() {
-    for (const unsigned place : entered_)
-        core_.state.fast_tlb[place].write_tag = core::FastTlbEntry::kNoTag;
-    entered_.clear();
+    for (const uint64_t ea : pages_)
+        core_.state.fast_tlb[core::fast_tlb_index(ea)].write_tag = core::FastTlbEntry::kNoTag;
+    pages_.clear();
 }
 
 // ---- execution ----
@@ -96,6 +96,7 @@ uint64_t Lockstep::next_length() {
 
 Stop Lockstep::run(uint64_t instructions) {
     if (!failure_.empty()) return Stop::Failed;
+    if (core_.state.model.any()) return run_unwatched(instructions);
     // The outside may have changed anything meanwhile.
     shadow_->mirror(core_, tlbs_written());
     for (uint64_t left = instructions;;) {
@@ -105,7 +106,18 @@ Stop Lockstep::run(uint64_t instructions) {
         core_.state.budget = static_cast<int64_t>(left);
         if (!agreed) return Stop::Failed;
         if (done.stop != Stop::Budget || left == 0) return done.stop;
+        if (core_.state.model.any()) return run_unwatched(left);
     }
+}
+
+// While the timing model runs both engines are the interpreter. The shadow sleeps, and takes over
+// what has become of the guest when it wakes.
+Stop Lockstep::run_unwatched(uint64_t instructions) {
+    const Stop stop = translator_->run(instructions);
+    forget_write_translations();
+    log_.clear();
+    interpreter_.flush();
+    return stop;
 }
 
 bool Lockstep::run_piece(uint64_t limit, Translator::Piece& done) {
@@ -123,9 +135,15 @@ bool Lockstep::run_piece(uint64_t limit, Translator::Piece& done) {
     executing_ = false;
     log_.rewind();
     const bool agreed = follow(done) && compare();
+    forget_write_translations();
+    return agreed;
+}
+
+void Lockstep::forget_write_translations() {
+    for (const uint64_t ea : stores_.pages())
+        translator_->forget_writes(ea);
     stores_.forget_write_translations();
     shadow_stores_.forget_write_translations();
-    return agreed;
 }
 
 // The interpreter's turn, for exactly as long as the translator took.

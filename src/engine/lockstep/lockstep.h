@@ -23,7 +23,7 @@ namespace perfvisor::engine::lockstep {
 class Lockstep final : public Engine, public core::Core::CodeListener {
   public:
     // Fails where the translator does.
-    static Result<std::unique_ptr<Lockstep>> create(core::Core& core);
+    static Result<std::unique_ptr<Lockstep>> create(core::Core& core, const Tuning& tuning = {});
     ~Lockstep() override;
     Lockstep(const Lockstep&) = delete;
     Lockstep& operator=(const Lockstep&) = delete;
@@ -47,11 +47,12 @@ class Lockstep final : public Engine, public core::Core::CodeListener {
         void storing(uint64_t ea, uint64_t physical, uint8_t* host) override;
         // Drops those translations, so that the next store to each page is heard of.
         void forget_write_translations();
+        const std::vector<uint64_t>& pages() const { return pages_; }
 
       private:
         core::Core& core_;
         PageLog& log_;
-        std::vector<unsigned> entered_;  // places in CpuState::fast_tlb
+        std::vector<uint64_t> pages_;  // effective addresses in them
     };
 
     // What the report says of the moment before a piece.
@@ -61,6 +62,8 @@ class Lockstep final : public Engine, public core::Core::CodeListener {
         std::array<uint64_t, 32> gpr{};
     };
 
+    Stop run_unwatched(uint64_t instructions);
+    void forget_write_translations();
     uint64_t next_length();
     void take_over_memory();
     // Executes a piece with both engines. False: they disagree.

@@ -3,7 +3,9 @@
 #include "engine/translator/block_cache.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
+#include <iterator>
 
 #include "core/physical_memory.h"
 
@@ -80,6 +82,18 @@ void BlockCache::drop(Block& block) {
     *place = std::move(behind);
 }
 
+void BlockCache::drop_code(const uint8_t* begin, const uint8_t* end) {
+    for (auto page = pages_.begin(); page != pages_.end();) {
+        std::vector<Block*>& blocks = page->second;
+        std::erase_if(blocks, [&](Block* block) {
+            if (block->code < begin || block->code >= end) return false;
+            drop(*block);
+            return true;
+        });
+        page = blocks.empty() ? pages_.erase(page) : std::next(page);
+    }
+}
+
 void BlockCache::clear() {
     far_edges_.clear();
     edges_.clear();
@@ -153,7 +167,8 @@ void BlockCache::unlink_far(uint32_t page) {
 
 void BlockCache::enter_jump(uint64_t key, const Block& block) {
     shared_.jumps[x64::jump_index(block.pc)] = {key, block.entry};
-    jump_pages_[filter_bit(block.pc >> 12)] = true;
+    const uint32_t word = (block.pc & ~kPage32Mask) / 4;
+    jump_words_[block.pc & kPage32Mask][word / 64] |= uint64_t{1} << (word % 64);
 }
 
 const uint8_t* BlockCache::find_jump(uint64_t key) const {
@@ -162,17 +177,22 @@ const uint8_t* BlockCache::find_jump(uint64_t key) const {
 }
 
 void BlockCache::forget_jumps(uint64_t ea, uint64_t size) {
-    constexpr uint64_t kWordsInPage = kPageSize / 4;
     if (size > 16 * kPageSize) {
         forget_all_jumps();
         return;
     }
     for (uint64_t page = ea & kPageMask; page < ea + size; page += kPageSize) {
         unlink_far(static_cast<uint32_t>(page));
-        if (!jump_pages_[filter_bit(page >> 12)]) continue;
-        auto jump = shared_.jumps.begin() + x64::jump_index(page);
-        for (uint64_t n = 0; n < kWordsInPage; ++n, ++jump)
-            if ((jump->key & 0xfffff000) == (page & 0xffffffff)) *jump = {};
+        const auto found = jump_words_.find(static_cast<uint32_t>(page));
+        if (found == jump_words_.end()) continue;
+        for (size_t n = 0; n < found->second.size(); ++n)
+            for (uint64_t bits = found->second[n]; bits != 0; bits &= bits - 1) {
+                const uint64_t pc =
+                    page + 4 * (64 * n + static_cast<size_t>(std::countr_zero(bits)));
+                Jump& jump = shared_.jumps[x64::jump_index(pc)];
+                if (static_cast<uint32_t>(jump.key) == static_cast<uint32_t>(pc)) jump = {};
+            }
+        jump_words_.erase(found);
     }
 }
 
@@ -180,7 +200,7 @@ void BlockCache::forget_all_jumps() {
     while (!far_edges_.empty())
         unlink_far(far_edges_.begin()->first);
     shared_.jumps.fill({});
-    std::fill(jump_pages_.begin(), jump_pages_.end(), false);
+    jump_words_.clear();
 }
 
 }  // namespace perfvisor::engine::translator

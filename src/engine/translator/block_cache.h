@@ -2,11 +2,14 @@
 // Translated blocks: found by address and mode, linked to each other, dropped with their page.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <unordered_map>
 #include <vector>
 
+#include "core/physical_memory.h"
 #include "engine/translator/x64/shared_data.h"
 
 namespace perfvisor::engine::translator {
@@ -48,6 +51,8 @@ class BlockCache {
     Block* add(std::unique_ptr<Block> block);
     // Drops the blocks that overlap [physical, physical + length); false if there were none.
     bool invalidate(uint64_t physical, uint64_t length);
+    // Drops the blocks whose code lies in [begin, end), in the view to write.
+    void drop_code(const uint8_t* begin, const uint8_t* end);
     void clear();
 
     uint32_t new_edge(const Edge& edge);
@@ -75,20 +80,17 @@ class BlockCache {
     void unlink(Edge& edge);
     void unlink_far(uint32_t page);
     void drop(Block& block);
-    // Whether jumps of some program counter in this page may have been entered.
-    static constexpr unsigned kFilterBits = 4096;
-    static unsigned filter_bit(uint64_t page) {
-        return static_cast<unsigned>(page ^ page >> 12) & (kFilterBits - 1);
-    }
+    // Which words of a page have, or had, a place among the jumps.
+    using Words = std::array<uint64_t, core::kPageSize / 4 / 64>;
 
     x64::SharedData& shared_;
     // Each the first of a list.
     std::vector<std::unique_ptr<Block>> buckets_ = std::vector<std::unique_ptr<Block>>(kBuckets);
     std::unordered_map<uint64_t, std::vector<Block*>> pages_;  // by physical page address
-    std::vector<Edge> edges_;
+    std::deque<Edge> edges_;
     std::vector<uint32_t> free_edges_;
     std::unordered_map<uint32_t, std::vector<uint32_t>> far_edges_;  // linked, by target page
-    std::vector<bool> jump_pages_ = std::vector<bool>(kFilterBits);
+    std::unordered_map<uint32_t, Words> jump_words_;                 // by effective page
 };
 
 }  // namespace perfvisor::engine::translator

@@ -2,6 +2,8 @@
 // The translator's run loop: budget, totals, exceptions, code that changes.
 #include "engine/translator/translator.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <new>
 #include <utility>
@@ -14,30 +16,54 @@ namespace {
 using core::CpuState;
 using core::Total;
 
-constexpr size_t kCodeBytes = size_t{24} << 20;
+// Regions of code: evicting one is to be short, and to cost little of what is hot.
+constexpr unsigned kMostRegions = 16;
+constexpr size_t kSmallestRegion = size_t{128} << 10;
 constexpr size_t kDataBytes =
     (sizeof(x64::SharedData) + core::kPageSize - 1) & ~size_t{core::kPageSize - 1};
 
-bool host_has_what_it_takes() {
+// What the emitted code uses and this host's processor has not, by name.
+std::string features_missing() {
     using Xbyak::util::Cpu;
     const Cpu cpu;
-    return cpu.has(Cpu::tBMI1) && cpu.has(Cpu::tBMI2) && cpu.has(Cpu::tLZCNT) &&
-           cpu.has(Cpu::tMOVBE) && cpu.has(Cpu::tAVX) && cpu.has(Cpu::tFMA);
+    std::string names;
+    const auto need = [&](bool there, const char* name) {
+        if (!there) names += (names.empty() ? "" : ", ") + std::string(name);
+    };
+    need(cpu.has(Cpu::tAVX), "AVX");
+    need(cpu.has(Cpu::tFMA), "FMA");
+    need(cpu.has(Cpu::tBMI1), "BMI1");
+    need(cpu.has(Cpu::tBMI2), "BMI2");
+    need(cpu.has(Cpu::tLZCNT), "LZCNT");
+    need(cpu.has(Cpu::tMOVBE), "MOVBE");
+    return names;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Translator>> Translator::create(core::Core& core) {
-    if (!host_has_what_it_takes())
-        return fail("the translator needs a processor with AVX, FMA, BMI1, BMI2, LZCNT and MOVBE");
-    auto buffer = x64::CodeBuffer::create(kDataBytes, kCodeBytes);
+std::optional<std::string> Translator::missing() {
+    if (const std::string names = features_missing(); !names.empty())
+        return fmt::format("the translator needs a processor with {}, which this host's lacks",
+                           names);
+    const auto memory = x64::CodeBuffer::create(core::kPageSize, core::kPageSize);
+    if (!memory) return memory.error().message;
+    return std::nullopt;
+}
+
+Result<std::unique_ptr<Translator>> Translator::create(core::Core& core, const Tuning& tuning) {
+    if (const auto why = missing()) return fail("{}", *why);
+    // One region is not enough: it would go whenever it is full, hot or not.
+    const size_t code_bytes = std::max(tuning.code_bytes, 3 * kSmallestRegion);
+    auto buffer = x64::CodeBuffer::create(kDataBytes, code_bytes & core::kPageMask);
     if (!buffer) return tl::unexpected(buffer.error());
     auto pages = PageMap::create();
     if (!pages) return tl::unexpected(pages.error());
-    return std::unique_ptr<Translator>(new Translator(core, std::move(*buffer), std::move(*pages)));
+    return std::unique_ptr<Translator>(
+        new Translator(core, tuning, std::move(*buffer), std::move(*pages)));
 }
 
-Translator::Translator(core::Core& core, x64::CodeBuffer buffer, std::unique_ptr<PageMap> pages)
+Translator::Translator(core::Core& core, const Tuning& tuning, x64::CodeBuffer buffer,
+                       std::unique_ptr<PageMap> pages)
     : core_(core),
       interpreter_(core),
       buffer_(std::move(buffer)),
@@ -45,7 +71,12 @@ Translator::Translator(core::Core& core, x64::CodeBuffer buffer, std::unique_ptr
       shared_(*new (buffer_.data()) x64::SharedData),
       blocks_(shared_),
       runtime_(x64::emit_runtime(buffer_, core.state, callbacks())),
-      emitter_(buffer_, runtime_, blocks_) {
+      emitter_(buffer_, runtime_, blocks_, core),
+      patience_(tuning.patience) {
+    const size_t bytes = buffer_.code_bytes() - static_cast<size_t>(runtime_.end - buffer_.code());
+    regions_ = static_cast<unsigned>(std::clamp<size_t>(bytes / kSmallestRegion, 2, kMostRegions));
+    region_bytes_ = bytes / regions_;
+    use_region(0);
     core_.set_code_listener(this);
     core_.mmu().set_listener(this);
 }
@@ -72,7 +103,9 @@ Translator::Piece Translator::run_whole_blocks(uint64_t wanted, uint64_t limit) 
         !core_.debug_armed()) {
         core_.state.pc &= ~uint64_t{3};
         left_ = 1;
+        const unsigned patience = std::exchange(patience_, 0);
         const Block* block = look_up();
+        patience_ = patience;
         if (!block) return {Stop::Budget, 1};  // a fault of the fetch
         budget = std::max<uint64_t>(budget, block->count);
         whole_blocks_ = budget <= limit;
@@ -103,9 +136,12 @@ Stop Translator::run_what_is_left() {
             if (stop != Stop::Budget) return stop;
             continue;
         }
+        is_cold_ = false;
         const uint8_t* code = code_at_pc();
-        if (!code) [[unlikely]]
+        if (!code) [[unlikely]] {
+            if (is_cold_ && interpret_block() == Stop::Mmio) return Stop::Mmio;
             continue;
+        }
         if (!execute(code)) [[unlikely]]
             return Stop::Mmio;
         if (block_is_too_long_) [[unlikely]]
@@ -120,6 +156,14 @@ Stop Translator::interpret(int64_t instructions) {
     return stop;
 }
 
+Stop Translator::interpret_block() {
+    const int64_t before = left_;
+    const Stop stop = interpreter_.run_block(static_cast<uint64_t>(before));
+    left_ = core_.state.budget;
+    if (stop == Stop::Mmio) mmio_asked_ = true;
+    return stop;
+}
+
 // In supervisor mode only what every process has in common is entered among the jumps, so that they
 // need not tell processes apart.
 uint64_t Translator::jump_key() const {
@@ -128,15 +172,6 @@ uint64_t Translator::jump_key() const {
     const uint64_t context = user ? state.fetch_context : state.fetch_context & 3;
     return context << 32 | uint64_t{user} << 44 |
            uint64_t{(state.msr & core::msr::kFP) != 0} << 45 | uint64_t{state.xer_so != 0} << 46;
-}
-
-// Whether the translation of pc is every process's.
-bool Translator::pc_is_global() {
-    const CpuState& state = core_.state;
-    const auto found =
-        core_.mmu().translate(state.pc, core::Access::Fetch, (state.msr & core::msr::kIS) ? 1 : 0,
-                              core_.mmu().registers().pid, (state.msr & core::msr::kPR) != 0);
-    return found.translation && found.translation->tid == 0;
 }
 
 const uint8_t* Translator::code_at_pc() {
@@ -151,20 +186,49 @@ const uint8_t* Translator::code_at_pc() {
 Block* Translator::look_up() {
     CpuState& state = core_.state;
     uint64_t physical = 0;
-    if (!core_.translate_fetch(state.pc, physical)) {
+    if (!core_.translate_fetch(state.pc, physical, &pc_is_global_)) {
         core_.deliver_fault(state.pc);
         --left_;
         return nullptr;
     }
     const Mode mode = Mode::of(state);
     Block* block = blocks_.find(physical, static_cast<uint32_t>(state.pc), mode.bits());
-    if (!block) block = translate(physical, mode);
-    if (mode.user || pc_is_global()) blocks_.enter_jump(jump_key() | state.pc, *block);
+    if (!block) {
+        is_cold_ = stays_cold(physical);
+        if (is_cold_) return nullptr;
+        block = translate(physical, mode);
+    }
+    if (mode.user || pc_is_global_) blocks_.enter_jump(jump_key() | state.pc, *block);
     return block;
 }
 
+// Most code of a starting system runs once or twice, and translating a block takes longer than
+// interpreting it a few times.
+bool Translator::stays_cold(uint64_t physical) {
+    if (patience_ == 0) return false;
+    uint8_t& visits = visits_[(physical >> 2 ^ physical >> 17) & (kVisits - 1)];
+    if (visits >= patience_) return false;
+    ++visits;
+    return true;
+}
+
+void Translator::use_region(unsigned number) {
+    region_ = number;
+    const uint8_t* begin = runtime_.end + number * region_bytes_;
+    emitter_.use(begin, begin + region_bytes_);
+}
+
+// The oldest code goes, a region at a time: translated again what of it is still needed.
+void Translator::next_region() {
+    ++clears_;
+    ++evictions_;
+    use_region((region_ + 1) % regions_);
+    const uint8_t* begin = runtime_.end + region_ * region_bytes_;
+    blocks_.drop_code(begin, begin + region_bytes_);
+}
+
 Block* Translator::translate(uint64_t physical, Mode mode) {
-    if (!emitter_.has_room()) clear();
+    if (!emitter_.has_room()) next_region();
     if (!blocks_.page_has_blocks(physical)) core_.protect_code_page(physical);
     auto block = std::make_unique<Block>();
     block->physical = physical;
@@ -247,7 +311,7 @@ void Translator::link(uint32_t number) {
         if (same_page) blocks_.link(number, *to);
         return;
     }
-    if (pc_is_global())
+    if (pc_is_global_)
         blocks_.link(number, *to);
     else
         blocks_.link_to_look_up(number);
@@ -320,7 +384,8 @@ x64::Callbacks Translator::callbacks() {
 void Translator::clear() {
     ++clears_;
     blocks_.clear();
-    emitter_.clear();
+    std::fill(visits_.begin(), visits_.end(), uint8_t{0});
+    use_region(0);
 }
 
 void Translator::flush() {

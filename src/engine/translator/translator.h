@@ -4,6 +4,9 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "engine/engine.h"
@@ -23,7 +26,9 @@ class Translator final : public Engine,
   public:
     // Fails where the host's processor lacks AVX, FMA, BMI1, BMI2, LZCNT or MOVBE (before Haswell
     // and Excavator), or allows no executable memory.
-    static Result<std::unique_ptr<Translator>> create(core::Core& core);
+    static Result<std::unique_ptr<Translator>> create(core::Core& core, const Tuning& tuning = {});
+    // Why create() would fail; nothing where it would not.
+    static std::optional<std::string> missing();
     ~Translator() override;
     Translator(const Translator&) = delete;
     Translator& operator=(const Translator&) = delete;
@@ -42,6 +47,10 @@ class Translator final : public Engine,
     Piece run_whole_blocks(uint64_t wanted, uint64_t limit);
 
     const char* name() const override { return "translator"; }
+    // How often code was given up because its region was needed for new code.
+    uint64_t evictions() const { return evictions_; }
+    // Stores to the page of `ea` by the current process take the slow road once more.
+    void forget_writes(uint64_t ea) { pages_->forget(ea & core::kPageMask, core::kPageSize); }
 
     void code_changed(uint64_t physical, uint64_t length) override;
     void translations_changed(uint64_t ea, uint64_t size) override;
@@ -49,17 +58,21 @@ class Translator final : public Engine,
     void page_protected(uint64_t physical) override;
 
   private:
-    Translator(core::Core& core, x64::CodeBuffer buffer, std::unique_ptr<PageMap> pages);
+    Translator(core::Core& core, const Tuning& tuning, x64::CodeBuffer buffer,
+               std::unique_ptr<PageMap> pages);
 
     // Instructions for which translated code runs before it looks at attention, which bounds how
     // long another thread waits for it.
     static constexpr int64_t kLongestRun = 1 << 15;
+    static constexpr unsigned kVisits = 1u << 15;
 
     Stop run_what_is_left();
     // The code at pc, translated if need be. Null: the fetch met an exception, which was taken.
     const uint8_t* code_at_pc();
-    // The block at pc, entered among the jumps; null as above.
+    // The block at pc, entered among the jumps; null as above, or where is_cold_ says that there is
+    // none and is not to be one yet.
     Block* look_up();
+    bool stays_cold(uint64_t physical);
     Block* translate(uint64_t physical, Mode mode);
     bool execute(const uint8_t* code);  // false: an access waits for an answer
     void link(uint32_t edge);
@@ -67,12 +80,15 @@ class Translator final : public Engine,
     bool stopped();
     // Runs the interpreter for what is left, at most `instructions`.
     Stop interpret(int64_t instructions);
+    Stop interpret_block();
+    // Makes room for code: what lies in the next region goes.
+    void next_region();
+    void use_region(unsigned number);
     // Brings totals and left_ up to date with what translated code has counted.
     void synchronize();
     // Enters the page of an access that the slow road has done, if it is plain memory.
     void enter_page(uint64_t ea);
     uint64_t jump_key() const;
-    bool pc_is_global();
     void clear();
 
     // What translated code calls.
@@ -96,7 +112,16 @@ class Translator final : public Engine,
 
     int64_t left_ = 0;         // of run()'s instructions, as of the last synchronize()
     int64_t budget_base_ = 0;  // CpuState::budget then
-    uint64_t clears_ = 0;      // how often everything was dropped
+    uint64_t clears_ = 0;      // how often everything was dropped, or a region
+    uint64_t evictions_ = 0;
+    // The code behind what all blocks share, in equal pieces that are filled one after the other.
+    unsigned regions_ = 1, region_ = 0;
+    size_t region_bytes_ = 0;
+    unsigned patience_;
+    bool is_cold_ = false;
+    bool pc_is_global_ = false;  // look_up(): the translation of pc is every process's
+    // How often code without a block was looked for, by physical address; several share a place.
+    std::vector<uint8_t> visits_ = std::vector<uint8_t>(kVisits);
     bool code_changed_ = false;
     bool mmio_asked_ = false;         // the instruction at pc waits for an MMIO answer
     bool whole_blocks_ = false;       // run_whole_blocks()

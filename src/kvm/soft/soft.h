@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -39,6 +40,9 @@ struct SoftOptions {
     // every VM.
     host::PmcHardware* pmc = nullptr;
 };
+
+// Why this host has no translator; nothing where it has one.
+std::optional<std::string> translator_missing();
 
 // Fails for a CPU model that is not known (the sentence lists those that are), an engine this
 // host does not have, or a frequency of 0.

@@ -50,6 +50,10 @@ Result<void> check_frequency(uint64_t hz, const char* what) {
 
 }  // namespace
 
+std::optional<std::string> translator_missing() {
+    return engine::translator_missing();
+}
+
 Result<std::unique_ptr<System>> make_soft_kvm(const SoftOptions& options) {
     const core::CoreModel* model = core::find_core_model(options.cpu_model.c_str());
     if (model == nullptr) {

@@ -30,9 +30,10 @@ Result<std::unique_ptr<SoftVcpu>> SoftVcpu::create(SoftVm& vm, unsigned id) {
     std::unique_ptr<SoftVcpu> vcpu(new SoftVcpu(vm, id));
     if (!vcpu->sleeper_.valid())
         return fail("cannot create an event descriptor for CPU {}: too many open files", id);
-    vcpu->engine_ = engine::make_engine(engine_kind(vm.options().engine), vcpu->core_);
-    if (!vcpu->engine_)
-        return fail("this host has no translator; use the interpreter (--engine=interpreter)");
+    auto engine = engine::make_engine(engine_kind(vm.options().engine), vcpu->core_);
+    if (!engine)
+        return fail("--engine: {}; --engine=interpreter does without", engine.error().message);
+    vcpu->engine_ = std::move(*engine);
     vcpu->mailbox_ = std::make_shared<Mailbox>(vcpu->core_, *vcpu->engine_, vcpu->sleeper_);
     return vcpu;
 }
@@ -157,6 +158,8 @@ int SoftVcpu::ioctl(uint32_t request, void* argument) {
     if (any_thread_ioctl(request, argument, result)) return result;
     const std::lock_guard lock(mutex_);
     take_requests();
+    // What other cores had invalidated before, that they do not invalidate what is set now.
+    mailbox_->receive(Mailbox::Receive::Everything);
     return vcpu_thread_ioctl(request, argument);
 }
 

@@ -25,21 +25,23 @@ const interpreter::Op* stop(core::Core&, const interpreter::Op*) {
 
 }  // namespace
 
-Emitter::Emitter(CodeBuffer& buffer, const RuntimeCode& runtime, BlockCache& blocks)
+Emitter::Emitter(CodeBuffer& buffer, const RuntimeCode& runtime, BlockCache& blocks,
+                 const core::Core& core)
     : CodeGenerator(buffer.code_bytes(), buffer.code()),
       buffer_(buffer),
       runtime_(runtime),
-      blocks_(blocks) {
+      blocks_(blocks),
+      core_(core) {
     setDefaultJmpNEAR(true);
-    clear();
 }
 
 bool Emitter::has_room() const {
-    return getSize() + kInstructionBytes * (kMaxBlockInstructions + 1) < buffer_.code_bytes();
+    return getCurr() + kInstructionBytes * (kMaxBlockInstructions + 1) < end_;
 }
 
-void Emitter::clear() {
-    setSize(static_cast<size_t>(runtime_.end - buffer_.code()));
+void Emitter::use(const uint8_t* begin, const uint8_t* end) {
+    setSize(static_cast<size_t>(begin - buffer_.code()));
+    end_ = end;
 }
 
 void Emitter::emit(const GuestBlock& guest, Block& block) {
@@ -116,7 +118,7 @@ bool Emitter::emit_native(const GuestInstruction& in) {
     if (changes_summary_overflow(in.opcode, in.word)) return false;
     return emit_arithmetic(in) || emit_carrying(in) || emit_multiply(in) || emit_logic(in) ||
            emit_shift(in) || emit_compare(in) || emit_isel(in) || emit_condition_move(in) ||
-           emit_branch(in) || emit_memory(in) || emit_float(in);
+           emit_branch(in) || emit_memory(in) || emit_float(in) || emit_system(in);
 }
 
 // ---- counts, budget, exits ----

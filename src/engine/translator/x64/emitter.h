@@ -26,12 +26,14 @@ struct Label {
 
 class Emitter : private Xbyak::CodeGenerator {
   public:
-    Emitter(CodeBuffer& buffer, const RuntimeCode& runtime, BlockCache& blocks);
+    // `core` is the one whose state the code addresses.
+    Emitter(CodeBuffer& buffer, const RuntimeCode& runtime, BlockCache& blocks,
+            const core::Core& core);
 
     // Enough for a block of kMaxBlockInstructions.
     bool has_room() const;
-    // Forgets all code but the runtime's.
-    void clear();
+    // Emits to [begin, end) of the buffer from now on.
+    void use(const uint8_t* begin, const uint8_t* end);
     // Emits `guest` behind what was emitted before and fills in `block`'s code, entry and edges.
     void emit(const GuestBlock& guest, Block& block);
 
@@ -165,6 +167,9 @@ class Emitter : private Xbyak::CodeGenerator {
     // Gives rcx + rax as the host address of the aligned bytes at eax, or goes to `slow`.
     void translate(unsigned size_log2, int pages, Label* slow);
 
+    // ---- emit_system.cpp ----
+    bool emit_system(const GuestInstruction& in);
+
     // ---- emit_float.cpp ----
     struct FloatOperation;
     bool emit_float(const GuestInstruction& in);
@@ -193,6 +198,8 @@ class Emitter : private Xbyak::CodeGenerator {
     CodeBuffer& buffer_;
     const RuntimeCode& runtime_;
     BlockCache& blocks_;
+    const core::Core& core_;
+    const uint8_t* end_ = nullptr;  // of the room for code
 
     // Of the block being emitted.
     const GuestBlock* guest_ = nullptr;
