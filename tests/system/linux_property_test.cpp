@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "conversation.h"
 #include "machine/device_tree.h"
 #include "subprocess.h"
 
@@ -84,6 +85,26 @@ TEST(LinuxProperty, AnUnpatchedKernelWithoutItCountsNothingAndDoesNotCrash) {
     EXPECT_THAT(out, Not(HasSubstr("10050")));
     EXPECT_THAT(out, HasSubstr("recorded 0\nsamples 0\n"));
     EXPECT_THAT(out, HasSubstr("default 0 cycles\n"));
+}
+
+// ---- a machine without a performance monitor ----
+
+// The peer's e500mc has none: PM registers are illegal instructions there.
+TEST(LinuxProperty, WhereThereIsNoPerformanceMonitorAtAllAPatchedKernelSaysSo) {
+    if (std::system("command -v qemu-system-ppc >/dev/null 2>&1") != 0)
+        GTEST_SKIP() << "qemu-system-ppc is not installed";
+    Conversation qemu({"/bin/sh", "-c",
+                       "exec qemu-system-ppc -M ppce500 -cpu e500mc -m 256 -nographic -net none "
+                       "-serial stdio -monitor none -no-reboot -kernel '" +
+                           guest_file("vmlinux") + "' -initrd '" + guest_file("rootfs.cpio.gz") +
+                           "'"});
+    ASSERT_TRUE(qemu.text("~ # ")) << qemu.out();
+    qemu.say("perf stat -x, -e instructions:u true\n");
+    EXPECT_TRUE(qemu.text("<not supported>,,instructions:u")) << qemu.out();
+    qemu.say("poweroff\n");
+    EXPECT_EQ(qemu.wait(), 0) << qemu.out();
+    EXPECT_THAT(qemu.out(), HasSubstr(kRefusal));
+    EXPECT_THAT(qemu.out(), Not(HasSubstr("Oops")));
 }
 
 // ---- a tree where only some CPUs have it ----
