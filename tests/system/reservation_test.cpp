@@ -138,6 +138,35 @@ TEST_F(ReservationTest, AGuestThatDoesNotAskHasNoneAndHoldsNone) {
     EXPECT_EQ(plain.err(), "") << "no warning where nothing was asked for";
 }
 
+// Its tree has no property, which is for its firmware to add; its registers count all the same.
+TEST_F(ReservationTest, BoardsHaveTheirOwnWhoeverHoldsThisMachines) {
+    constexpr const char* kBoard = "boot pm=0 pmlca0=00020000";
+    Conversation host(hold("the-host"));
+    ASSERT_EQ(host.line("held"), "held");
+    Conversation one(guest("one", "--board"));
+    Conversation two(guest("two", "--board"));
+    ASSERT_EQ(one.line("boot"), kBoard) << one.err();
+    ASSERT_EQ(two.line("boot"), kBoard) << two.err();
+    EXPECT_EQ(status()["holders"].size(), 1u) << "the host user alone";
+    one.say("c");
+    two.say("c");
+    EXPECT_EQ(one.line("0"), kCounted);
+    EXPECT_EQ(two.line("0"), kCounted);
+    one.say("r");
+    ASSERT_EQ(one.line("boot"), kBoard) << "as after power-on";
+    one.say("c");
+    EXPECT_EQ(one.line("0"), kCounted);
+
+    host.signal(SIGTERM);
+    host.wait();
+    Conversation beside(guest("beside"));
+    ASSERT_EQ(beside.line("boot"), kWithPm);
+    beside.say("c");
+    two.say("c");
+    EXPECT_EQ(beside.line("0"), kCounted);
+    EXPECT_EQ(two.line("0"), kCounted);
+}
+
 TEST_F(ReservationTest, HostUsersShare) {
     Conversation one(hold("one"));
     Conversation two(hold("two"));
