@@ -41,8 +41,8 @@ INSTANTIATE_TEST_SUITE_P(Kinds, Fuzz,
                          testing::Values(FuzzKind::Anything, FuzzKind::User, FuzzKind::Memory,
                                          FuzzKind::SelfChanging, FuzzKind::Paging, FuzzKind::Modes,
                                          FuzzKind::Float, FuzzKind::Debug, FuzzKind::Measured),
-                         [](const testing::TestParamInfo<FuzzKind>& info) {
-                             std::string name = fuzz_kind_name(info.param);
+                         [](const testing::TestParamInfo<FuzzKind>& kind) {
+                             std::string name = fuzz_kind_name(kind.param);
                              std::erase(name, '-');
                              return name;
                          });
