@@ -22,11 +22,11 @@ struct SprTable {
         uint16_t number;
         const char* name;
         Direction direction;
-        uint64_t mask;  // bits that can be written; the others read 0
-        Read read;      // null: the value stored
-        Write write;    // null: stores the value
-        Write restore;  // from outside the guest; null: as write
-        uint32_t Mmu::Registers::* member = nullptr;  // where it is in the MMU, if it is there
+        uint64_t mask;                               // bits that can be written; the others read 0
+        Read read;                                   // null: the value stored
+        Write write;                                 // null: stores the value
+        Write restore;                               // from outside the guest; null: as write
+        uint32_t Mmu::Registers::*member = nullptr;  // where it is in the MMU, if it is there
     };
 
     static const Row* find(unsigned number);
@@ -213,7 +213,7 @@ constexpr T::Row write_one_to_clear(const char* name) {
 }
 template <uint32_t R::*kMember>
 constexpr T::Row mmu(uint16_t number, const char* name, uint64_t mask) {
-    return {number,  name,    T::kReadWrite, mask, T::read_mmu<kMember>, T::write_mmu<kMember>,
+    return {number,  name,   T::kReadWrite, mask, T::read_mmu<kMember>, T::write_mmu<kMember>,
             nullptr, kMember};
 }
 
