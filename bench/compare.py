@@ -175,6 +175,32 @@ def measure_counting(peer, passes, where):
     return results, notes, failures
 
 
+def measure_smp(engine, rounds, where, with_qemu):
+    """{(peer, CPUs): {workload: [Timing]}} with one vCPU and with two, in turn, and what went
+    wrong."""
+    script = workloads.guest_script(workloads.SMP)
+    results, failures = {}, []
+    for number in range(rounds):
+        for cpus in (1, 2):
+            contestants = [peers.Perfvisor(where.program, engine, ["-smp", str(cpus)])]
+            if with_qemu:
+                contestants.insert(0, peers.Qemu(cpus=cpus))
+            for peer in contestants:
+                say(f"round {number + 1} of {cpus} vCPU{'s' * (cpus > 1)}: {peer.name}")
+                boot = peers.run_boot(peer, where.kernel, where.initrd, script, where.directory)
+                own = results.setdefault((peer.name, cpus), {})
+                for name, timing in boot.timings.items():
+                    own.setdefault(name, []).append(timing)
+                if boot.failure:
+                    failures.append(f"{peer.name} with {cpus} vCPUs: {boot.failure}")
+    for workload in workloads.SMP:
+        printed = {timing.output for own in results.values()
+                   for timing in own.get(workload.name, []) if timing.status == 0}
+        if len(printed) != 1:
+            failures.append(f"{workload.name}: results differ or are missing: {sorted(printed)}")
+    return results, failures
+
+
 def measure_start_up(contestants, tries, where):
     image = os.path.join(where.directory, "start-up.elf")
     bare_metal.write_image(image)
@@ -274,6 +300,31 @@ def show_counting(name, results, notes):
             summary[f"{kernel}|{way}"] = {"wall": wall, "cpu": cpu, "samples": samples}
     print(f"\nWhat counting costs, {name}: ratios to the same run without a counter\n")
     print(table(["run", "seconds", "ratio", "ratio of CPU time", "samples/s"], rows))
+    return summary
+
+
+def show_smp(results, engine):
+    own = f"perfvisor ({engine})"
+    rows, summary = [], {}
+    for workload in workloads.SMP:
+        timings = {key: by_name.get(workload.name, []) for key, by_name in results.items()}
+        seconds = {key: median([timing.wall for timing in value])
+                   for key, value in timings.items()}
+
+        def ratio(a, b):
+            return paired_ratio(timings.get(a, []), timings.get(b, []), "wall")
+
+        summary[workload.name] = {
+            "speed_up": ratio((own, 1), (own, 2)),
+            "qemu_speed_up": ratio(("QEMU", 1), ("QEMU", 2)),
+            "against_qemu": ratio(("QEMU", 2), (own, 2))}
+        rows.append([workload.name, *(shown(seconds.get(key), ".3f") for key in
+                                      (("QEMU", 1), ("QEMU", 2), (own, 1), (own, 2))),
+                     *(shown(value, ".2f") for value in summary[workload.name].values())])
+    print("\nTwo vCPUs: seconds of wall time with one and with two, how many times as fast two "
+          "are, and\nperfvisor's two against QEMU's (above 1: faster than QEMU)\n")
+    print(table(["work for two", "QEMU, 1", "QEMU, 2", "perfvisor, 1", "perfvisor, 2",
+                 "speed-up", "QEMU's", "ratio"], rows))
     return summary
 
 
@@ -377,8 +428,8 @@ def find_program(name):
 
 def select(only):
     chosen = [w for w in workloads.GUEST if not only or w.name in only or w.group in only]
-    if only and not chosen and "counting" not in only:
-        known = dict.fromkeys(["counting", *(w.group for w in workloads.GUEST),
+    if only and not chosen and not {"counting", "smp"} & set(only):
+        known = dict.fromkeys(["counting", "smp", *(w.group for w in workloads.GUEST),
                                *(w.name for w in workloads.GUEST)])
         sys.exit(f"bench: no such workload; there are: {', '.join(known)}")
     return chosen
@@ -448,12 +499,19 @@ def run(arguments, directory):
             counting_failures += failed
     failures += counting_failures
 
+    smp = {}
+    if not arguments.only or "smp" in arguments.only:
+        smp, failed = measure_smp(tested[0].engine, min(arguments.rounds, 3), where,
+                                  qemu_version is not None)
+        failures += failed
+
     print(f"{host_description()}\nload average before and now: {arguments.load_before:.1f}, "
           f"{os.getloadavg()[0]:.1f}; {datetime.date.today()}\n"
           f"{qemu_version or 'no QEMU'}; rounds: {arguments.rounds}")
     summary = show_comparison(results, chosen, tested)
     counting_summary = {name: show_counting(name, own, notes)
                         for name, (own, notes) in counting.items()}
+    smp_summary = show_smp(smp, tested[0].engine) if smp else {}
     show_start_up(start_up, memory)
     micro = {}
     if not arguments.only:
@@ -473,6 +531,9 @@ def run(arguments, directory):
             json.dump({"host": host_description(), "date": str(datetime.date.today()),
                        "qemu": qemu_version, "rounds": arguments.rounds, "summary": summary,
                        "timings": to_json(results), "counting": counting_summary,
+                       "smp": {"summary": smp_summary,
+                               "timings": to_json({f"{peer}, {cpus}": by_name for (peer, cpus),
+                                                   by_name in smp.items()})},
                        "start_up_seconds": start_up, "memory_mib": memory, "micro": micro,
                        "absent": absent, "failures": failures}, file, indent=1)
     return 1 if failures else 0

@@ -72,9 +72,10 @@ def append_archive(initrd, archive):
 class Qemu:
     """qemu-system-ppc; the command is put into the initrd as `perfvisor run --exec` does it."""
 
-    def __init__(self, program="qemu-system-ppc"):
+    def __init__(self, program="qemu-system-ppc", cpus=1):
         self.name = "QEMU"
         self._program = program
+        self._cpus = cpus
 
     def version(self):
         text = subprocess.run([self._program, "--version"], capture_output=True, text=True,
@@ -95,7 +96,8 @@ class Qemu:
     def bare_command(self, kernel, console=None):
         """Without console, the first serial port is on standard output."""
         return [self._program, "-M", "ppce500", "-cpu", "e500mc", "-m", str(MEMORY_MIB),
-                "-nodefaults", "-display", "none", "-no-reboot", "-kernel", kernel,
+                "-smp", str(self._cpus), "-nodefaults", "-display", "none", "-no-reboot",
+                "-kernel", kernel,
                 "-serial", f"file:{console}" if console else "stdio"]
 
 

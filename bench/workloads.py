@@ -108,6 +108,23 @@ COUNTED_KERNELS = {"sort": 15, "lexer": 75}  # rounds, for the interpreter
 TRANSLATOR_FACTOR = 8  # times as many for the translator, so that both run for a second or two
 
 
+# --- Several CPUs: two threads or processes each, on one vCPU and on two -------------------------
+
+# Both on one vCPU take twice as long as one; on two, where the host has two cores to spare, as
+# long.
+SMP = [
+    Workload("sort, twice at once", "CPU-bound",
+             f"{KERNELS} sort 60 & {KERNELS} sort 60; wait"),
+    Workload("lexer, twice at once", "CPU-bound",
+             f"{KERNELS} lexer 300 & {KERNELS} lexer 300; wait"),
+    Workload("nbody, twice at once", "CPU-bound",
+             f"{KERNELS} nbody 600 & {KERNELS} nbody 600; wait"),
+    Workload("atomics", "locks", f"{KERNELS} atomics 40"),
+    Workload("mutexes", "locks", f"{KERNELS} mutexes 20"),
+    Workload("messaging", "locks", "perf bench sched messaging -g 2 -l 200 >/dev/null 2>&1"),
+]
+
+
 def guest_script(workloads):
     """The shell script that runs `workloads`, marking the beginning and the end of each."""
     lines = [

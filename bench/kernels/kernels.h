@@ -29,6 +29,10 @@ void run_fmatrix(uint32_t rounds);
 void run_spectral(uint32_t rounds);
 void run_fft(uint32_t rounds);
 
+/// Two threads that add to one number: the result is 200,000 a round, whatever their order.
+void run_atomics(uint32_t rounds);
+void run_mutexes(uint32_t rounds);
+
 /// The next number of a fixed sequence (xorshift); `state` must not be 0.
 static inline uint32_t next_random(uint32_t* state) {
     uint32_t x = *state;

@@ -91,6 +91,8 @@ static const Kernel kKernels[] = {
     {"fmatrix", "matrix product in double precision, 80 by 80", run_fmatrix},
     {"spectral", "spectral norm, order 60", run_spectral},
     {"fft", "4096 complex points, forth and back", run_fft},
+    {"atomics", "two threads, 100000 atomic additions each", run_atomics},
+    {"mutexes", "two threads, 100000 additions under a lock each", run_mutexes},
     {"data", "ROUNDS bytes of text on standard output", run_data},
     {"sleep", "a sleep of 100 us", run_sleep},
     {"faults", "1024 fresh pages", run_faults},

@@ -102,8 +102,7 @@ Result<vmm::RunOptions> check(Typed typed, const CLI::App& command) {
             "its own, only a guest reserves this machine's");
     // A command's run is repeatable unless asked otherwise; a person at the console wants real
     // time.
-    // The virtual clock has one CPU so far.
-    if (typed.clock.empty()) typed.clock = options.exec && options.cpus == 1 ? "virtual" : "host";
+    if (typed.clock.empty()) typed.clock = options.exec ? "virtual" : "host";
     const auto clock = choose<kvm::SoftClock>(
         "--clock", typed.clock,
         {{"virtual", kvm::SoftClock::Virtual}, {"host", kvm::SoftClock::Host}});
@@ -169,7 +168,7 @@ void add_run_command(CLI::App& app, Action& action) {
                   "a reservation, and its firmware says so in the device tree");
     run->add_option("--clock", typed->clock,
                     "virtual: time follows executed cycles, every run is the same (default with "
-                    "--exec on one CPU); host: the wall clock");
+                    "--exec); host: the wall clock");
     run->add_option(
         "--engine", typed->engine,
         "translator (the default, on x86-64) or interpreter; lockstep: both, compared after every "

@@ -54,10 +54,15 @@ void Guts::write(const MmioAccess& access, uint64_t value) {
 void Guts::write_devdisr(uint32_t value) {
     const uint32_t changed = state_.devdisr ^ value;
     state_.devdisr = value;
+    uint32_t stopped = 0;
+    uint32_t running = 0;
     for (unsigned cpu = 0; cpu < kDevdisrTimebase.size(); ++cpu) {
-        if ((changed & kDevdisrTimebase[cpu]) == 0 || !hooks_.set_timebase_running) continue;
-        hooks_.set_timebase_running(cpu, (value & kDevdisrTimebase[cpu]) == 0);
+        const uint32_t bit = kDevdisrTimebase[cpu];
+        if ((changed & bit) != 0) ((value & bit) != 0 ? stopped : running) |= 1U << cpu;
     }
+    if (!hooks_.set_timebases) return;
+    if (stopped != 0) hooks_.set_timebases(stopped, false);
+    if (running != 0) hooks_.set_timebases(running, true);
 }
 
 void Guts::reset() {

@@ -19,8 +19,8 @@ class Guts final : public MmioDevice {
 
     struct Hooks {
         std::function<void()> request_reset;
-        // The time base of a CPU (0 or 1) stops or runs again.
-        std::function<void(unsigned cpu, bool running)> set_timebase_running;
+        // The time bases of the CPUs in the mask (bit n: CPU n; of 0 and 1) stop or run again.
+        std::function<void(uint32_t cpus, bool running)> set_timebases;
     };
 
     Guts(uint32_t pvr, uint32_t svr, Hooks hooks);

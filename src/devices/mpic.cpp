@@ -255,6 +255,14 @@ void Mpic::write_gcr(uint32_t value) {
     if (before != after && outputs_.external_proxy) outputs_.external_proxy(after);
 }
 
+// A core is reset when its bit is set, not held in reset for as long as it is.
+void Mpic::write_pir(uint32_t value) {
+    const uint32_t set = value & ~state_.pir;
+    state_.pir = value;
+    for (unsigned cpu = 0; cpu < cpu_count_ && outputs_.reset_core; ++cpu)
+        if ((set >> cpu & 1) != 0) outputs_.reset_core(cpu);
+}
+
 void Mpic::reset_registers() {
     const bool was_proxy = state_.gcr == kGcrProxy;
     state_.gcr = 0;
@@ -364,8 +372,8 @@ void Mpic::write_global(uint32_t offset, uint32_t value, unsigned cpu) {
         case 0x1020:
             write_gcr(value);
             break;
-        case 0x1090:  // Resetting a core through PIR is not wired on this board.
-            state_.pir = value & cpu_mask_;
+        case 0x1090:
+            write_pir(value & cpu_mask_);
             break;
         case 0x10a0:
         case 0x10b0:

@@ -42,6 +42,7 @@ class Mpic final : public MmioDevice {
         std::function<void(bool enabled)> external_proxy;  // GCR[M] became, or is no longer, 11.
         // run_timers() is to be called when the clock reaches this; nothing: not needed.
         std::function<void(std::optional<uint64_t> nanoseconds)> deadline;
+        std::function<void(unsigned cpu)> reset_core;  // A bit of PIR was set.
     };
 
     // `cpus` is 1 to kMaxCpus. Without a clock the timers stand still.
@@ -140,6 +141,7 @@ class Mpic final : public MmioDevice {
     void write_idr(unsigned source, uint32_t value);
     void write_ilr(unsigned source, uint32_t value);
     void write_gcr(uint32_t value);
+    void write_pir(uint32_t value);
 
     uint32_t read_global(uint32_t offset, unsigned cpu);
     void write_global(uint32_t offset, uint32_t value, unsigned cpu);

@@ -35,12 +35,22 @@ void SpinTable::store(uint64_t offset, unsigned size, uint64_t value) {
 
 void SpinTable::fill() {
     state_ = State{};
-    for (unsigned cpu = 0; cpu < kMaxCpus; ++cpu) {
-        const uint64_t base = cpu * kEntryBytes;
-        store(base + kEntryAddress, 8, 1);
-        store(base + kR3, 8, cpu);
-        store(base + kPir, 4, cpu);
-    }
+    for (unsigned cpu = 0; cpu < kMaxCpus; ++cpu)
+        fill(cpu);
+}
+
+void SpinTable::fill(unsigned cpu) {
+    const uint64_t base = cpu * kEntryBytes;
+    store(base + kEntryAddress, 8, 1);
+    store(base + kR3, 8, cpu);
+    store(base + kPir, 4, cpu);
+}
+
+void SpinTable::wait_again(unsigned cpu) {
+    const std::lock_guard lock(mutex_);
+    if (cpu == 0 || cpu >= cpus_) return;
+    fill(cpu);
+    state_.released &= ~(1U << cpu);
 }
 
 uint64_t SpinTable::read(const MmioAccess& access) {

@@ -13,7 +13,7 @@ namespace perfvisor::devices {
 
 // ePAPR 1.1, section 5.5.2: for each CPU 32 bytes of entry address (64 bits; bit 0 set: wait), r3
 // (64 bits), reserved (32 bits), PIR (32 bits). The CPUs do not really spin: they are stopped until
-// a write leaves an entry address without bit 0, and each is released once between resets.
+// a write leaves an entry address without bit 0, and each is released once between its resets.
 class SpinTable final : public MmioDevice {
   public:
     static constexpr uint64_t kEntryBytes = 32;
@@ -33,6 +33,8 @@ class SpinTable final : public MmioDevice {
     uint64_t read(const MmioAccess& access) override;
     void write(const MmioAccess& access, uint64_t value) override;
     void reset() override;
+    // The CPU was reset alone: it waits here again.
+    void wait_again(unsigned cpu);
 
     struct State {
         std::array<uint8_t, kRegionBytes> bytes{};  // As a big-endian guest sees them.
@@ -43,6 +45,7 @@ class SpinTable final : public MmioDevice {
 
   private:
     void fill();
+    void fill(unsigned cpu);
     uint64_t load(uint64_t offset, unsigned size) const;
     void store(uint64_t offset, unsigned size, uint64_t value);
 

@@ -3,6 +3,7 @@
 #include "kvm/api.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <vector>
@@ -245,9 +246,19 @@ Result<void> set_deadline(Vcpu& vcpu, uint64_t nanoseconds) {
     return request(vcpu, KVM_SOFT_SET_DEADLINE, &time, "set a deadline in guest time");
 }
 
-Result<void> freeze_time_base(Vcpu& vcpu, bool frozen) {
-    kvm_soft_freeze freeze{frozen ? 1u : 0u};
-    return request(vcpu, KVM_SOFT_FREEZE_TIMEBASE, &freeze, "stop or start the time base");
+Result<void> freeze_time_bases(Vm& vm, uint32_t vcpus, bool frozen) {
+    kvm_soft_freeze freeze{vcpus, frozen ? 1u : 0u};
+    return request(vm, KVM_SOFT_FREEZE_TIMEBASES, &freeze, "stop or start the time bases");
+}
+
+Result<void> set_stopped(Vcpu& vcpu, bool stopped) {
+    kvm_mp_state state{stopped ? uint32_t{KVM_MP_STATE_STOPPED} : KVM_MP_STATE_RUNNABLE};
+    return request(vcpu, KVM_SET_MP_STATE, &state, "stop or start a CPU");
+}
+
+Result<void> reset_core(Vcpu& vcpu) {
+    uint32_t nothing = 0;
+    return request(vcpu, KVM_SOFT_RESET, &nothing, "reset a CPU");
 }
 
 Result<void> set_halt_exit(Vcpu& vcpu, bool on) {
@@ -272,6 +283,11 @@ Result<std::vector<EventTotal>> event_totals(Vcpu& vcpu) {
     for (uint32_t n = 0; n < argument.count; ++n)
         totals.push_back({entries[n].event, entries[n].total});
     return totals;
+}
+
+void forget_kick(Vcpu& vcpu) {
+    // Kicks come from other threads.
+    std::atomic_ref<uint8_t>(vcpu.run()->immediate_exit).store(0);
 }
 
 Result<RunResult> run(Vcpu& vcpu) {

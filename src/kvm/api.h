@@ -108,7 +108,12 @@ Result<void> set_guest_debug(Vcpu& vcpu, const kvm_guest_debug& debug);
 Result<uint64_t> guest_time(Vm& vm);
 // KVM_RUN comes back interrupted, once, when guest time reaches `nanoseconds`; UINT64_MAX: never.
 Result<void> set_deadline(Vcpu& vcpu, uint64_t nanoseconds);
-Result<void> freeze_time_base(Vcpu& vcpu, bool frozen);
+// The time bases of the vCPUs in `vcpus` (bit n: id n) stop or go on as one.
+Result<void> freeze_time_bases(Vm& vm, uint32_t vcpus, bool frozen);
+// A stopped vCPU executes nothing; from any thread.
+Result<void> set_stopped(Vcpu& vcpu, bool stopped);
+// As after a hard reset.
+Result<void> reset_core(Vcpu& vcpu);
 // Whether a vCPU that waits with no timer set ends KVM_RUN with KVM_EXIT_HLT instead of blocking.
 Result<void> set_halt_exit(Vcpu& vcpu, bool on);
 
@@ -127,5 +132,7 @@ struct RunResult {
     uint32_t exit_reason = 0;
 };
 Result<RunResult> run(Vcpu& vcpu);
+// After KVM_RUN was interrupted: the next one runs unless there has been another kick() since.
+void forget_kick(Vcpu& vcpu);
 
 }  // namespace perfvisor::kvm

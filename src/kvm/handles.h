@@ -30,7 +30,8 @@ class Vcpu {
 
     // From any thread, and from a signal handler: sets immediate_exit and brings the vCPU out of
     // KVM_RUN, which then gives -EINTR with exit_reason KVM_EXIT_INTR. Where no KVM_RUN is under
-    // way the next one returns so. The caller of KVM_RUN clears run()->immediate_exit.
+    // way the next one returns so. The caller of KVM_RUN clears run()->immediate_exit
+    // (forget_kick()).
     virtual void kick() = 0;
 
     // After KVM_EXIT_INTERNAL_ERROR: what went wrong, in one or more lines, where that is known.

@@ -10,6 +10,7 @@
 #include "devices/i2c.h"
 #include "devices/mpic.h"
 #include "devices/pci_host.h"
+#include "devices/rcpm.h"
 #include "devices/uart16550.h"
 #include "machine/memory_map.h"
 
@@ -115,6 +116,7 @@ void add_soc(FdtBuilder& fdt, const DeviceTreeConfig& config) {
     }
     devices::I2c::describe(fdt, {kI2cOffset, kI2cInterrupt, kPicPhandle});
     devices::Guts::describe(fdt, kGutsOffset);
+    devices::Rcpm::describe(fdt, kRcpmOffset);
     devices::Mpic::describe_msi(fdt, kMsiOffset, kPicPhandle, kMsiPhandle);
     devices::Gpio::describe(fdt, {kGpioOffset, kGpioInterrupt, kPicPhandle}, kGpioPhandle);
     fdt.end_node();

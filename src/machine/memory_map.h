@@ -30,6 +30,7 @@ constexpr uint32_t kPciOffset = 0x8000;
 constexpr uint32_t kMpicOffset = 0x40000;
 constexpr uint32_t kMsiOffset = 0x41600;
 constexpr uint32_t kGutsOffset = 0xe0000;
+constexpr uint32_t kRcpmOffset = 0xe2000;  // As in the P4080; QEMU's board has none.
 constexpr uint32_t kGpioOffset = 0xff000;
 
 // MPIC sources. Sources 1 to 4 are the PCI bus's INTA to INTD.

@@ -11,6 +11,7 @@
 #include "devices/local_bus.h"
 #include "devices/mpic.h"
 #include "devices/pci_host.h"
+#include "devices/rcpm.h"
 #include "devices/rtc.h"
 #include "devices/spin_table.h"
 #include "devices/uart16550.h"
@@ -43,11 +44,6 @@ class SharedLine {
     IrqLine line_;
 };
 
-devices::Mpic::Outputs mpic_outputs(const MachineHooks& hooks) {
-    return {hooks.set_external, hooks.set_critical, hooks.set_machine_check,
-            hooks.set_external_proxy, hooks.set_deadline};
-}
-
 }  // namespace
 
 CpuStart secondary_start(unsigned cpu, uint64_t entry, uint64_t r3) {
@@ -64,13 +60,14 @@ CpuStart secondary_start(unsigned cpu, uint64_t entry, uint64_t r3) {
 struct Ppce500::Parts {
     Parts(const MachineConfig& config, MachineHooks machine_hooks)
         : hooks(std::move(machine_hooks)),
-          mpic(devices::MpicVersion::k42, config.cpus, mpic_outputs(hooks), hooks.clock),
+          rcpm(config.cpus, {hooks.set_timebases, hooks.set_napping}),
+          mpic(devices::MpicVersion::k42, config.cpus, mpic_outputs(), hooks.clock),
           serial_line(mpic.input(kSerialInterrupt)),
           serial{{{serial_line.input(0), hooks.serial_output[0], hooks.serial_input_ready[0]},
                   {serial_line.input(1), hooks.serial_output[1], hooks.serial_input_ready[1]}}},
           rtc(hooks.wall_clock),
           i2c(mpic.input(kI2cInterrupt), rtc),
-          guts(config.pvr, config.svr, {hooks.request_reset, hooks.set_timebase_running}),
+          guts(config.pvr, config.svr, {hooks.request_reset, hooks.set_timebases}),
           gpio(mpic.input(kGpioInterrupt),
                [this](unsigned pin, bool level) {
                    if (pin == kPowerOffPin && level && hooks.request_power_off) {
@@ -81,6 +78,31 @@ struct Ppce500::Parts {
               if (!hooks.start_secondary) return;
               hooks.start_secondary(secondary_start(release.cpu, release.entry, release.r3));
           }) {}
+
+    // The RCPM looks at the interrupts on their way to a core: they wake it.
+    devices::Mpic::Outputs mpic_outputs() {
+        using Kind = devices::Rcpm::Interrupt;
+        const auto by_way_of_rcpm = [this](Kind kind, const auto& onward) {
+            return [this, kind, &onward](unsigned cpu, bool level) {
+                if (onward) onward(cpu, level);
+                rcpm.set_interrupt(cpu, kind, level);
+            };
+        };
+        return {by_way_of_rcpm(Kind::External, hooks.set_external),
+                by_way_of_rcpm(Kind::Critical, hooks.set_critical),
+                by_way_of_rcpm(Kind::MachineCheck, hooks.set_machine_check),
+                hooks.set_external_proxy,
+                hooks.set_deadline,
+                [this](unsigned cpu) { reset_core(cpu); }};
+    }
+
+    // CPU 0 starts from its own reset vector, where nothing is: it is not reset alone.
+    void reset_core(unsigned cpu) {
+        if (cpu == 0 || !hooks.reset_secondary) return;
+        hooks.reset_secondary(cpu);
+        rcpm.core_reset(cpu);
+        spin_table.wait_again(cpu);
+    }
 
     Result<void> map_devices() {
         using devices::Gpio, devices::Guts, devices::I2c, devices::LocalBus, devices::Mpic,
@@ -100,6 +122,7 @@ struct Ppce500::Parts {
             {kCcsrBase + kPciOffset, PciHost::kRegionBytes, pci, "pci"},
             {kCcsrBase + kI2cOffset, I2c::kRegionBytes, i2c, "i2c"},
             {kCcsrBase + kGutsOffset, Guts::kRegionBytes, guts, "guts"},
+            {kCcsrBase + kRcpmOffset, devices::Rcpm::kRegionBytes, rcpm, "rcpm"},
             {kCcsrBase + kGpioOffset, Gpio::kRegionBytes, gpio, "gpio"},
             {kSpinTableBase, SpinTable::kRegionBytes, spin_table, "spin-table"},
         };
@@ -112,6 +135,7 @@ struct Ppce500::Parts {
 
     const MachineHooks hooks;
     devices::MmioBus bus;
+    devices::Rcpm rcpm;
     devices::Mpic mpic;
     SharedLine serial_line;
     std::array<devices::Uart16550, kSerialPorts> serial;

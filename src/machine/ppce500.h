@@ -27,9 +27,14 @@ struct MachineHooks {
     // The guest chose external proxy mode (MPIC GCR[M]=11): from now on, taking an external
     // interrupt acknowledges it and EPR gets its vector (acknowledge(), KVM_EXIT_EPR).
     std::function<void(bool enabled)> set_external_proxy;
-    // The time base of a CPU stands still (GUTS DEVDISR[TB0, TB1]) or runs again.
-    std::function<void(unsigned cpu, bool running)> set_timebase_running;
-    // A secondary CPU was released from the spin table; once per CPU between resets.
+    // The time bases of the CPUs in the mask (bit n: CPU n) stand still (GUTS DEVDISR[TB0, TB1],
+    // RCPM CTBENR) or run again, all at the same moment.
+    std::function<void(uint32_t cpus, bool running)> set_timebases;
+    // A CPU stands still (RCPM: doze, nap) or executes again.
+    std::function<void(unsigned cpu, bool napping)> set_napping;
+    // A secondary CPU was reset (MPIC PIR) and waits in the spin table again.
+    std::function<void(unsigned cpu)> reset_secondary;
+    // A secondary CPU was released from the spin table; once per CPU between its resets.
     std::function<void(const CpuStart& start)> start_secondary;
     std::function<void()> request_reset;      // GUTS RSTCR.
     std::function<void()> request_power_off;  // GPIO pin 0.

@@ -135,8 +135,12 @@ Result<void> Guest::create_vcpus() {
             !set)
             return set;
         if (auto set = kvm::enable_watchdog(*cpu.vcpu); !set) return set;
-        // With nobody at the console and no other CPU, nothing can wake a CPU without timers.
-        if (soft && options_.exec && options_.cpus == 1)
+        // It waits in the spin table.
+        if (soft && id > 0)
+            if (auto set = kvm::set_stopped(*cpu.vcpu, true); !set) return set;
+        // With nobody at the console, nothing can wake CPUs without timers.
+        if (soft && options_.exec &&
+            (options_.cpus == 1 || options_.clock == kvm::SoftClock::Virtual))
             if (auto set = kvm::set_halt_exit(*cpu.vcpu, true); !set) return set;
     }
     return {};
@@ -158,15 +162,15 @@ Result<void> Guest::create_machine() {
         hooks.set_machine_check = [this](unsigned cpu, bool level) {
             must(kvm::set_machine_check(*cpus_[cpu].vcpu, level));
         };
-        hooks.set_timebase_running = [this](unsigned cpu, bool running) {
-            must(kvm::freeze_time_base(*cpus_[cpu].vcpu, !running));
+        hooks.set_timebases = [this](uint32_t cpus, bool running) {
+            must(kvm::freeze_time_bases(*vm_, cpus, !running));
         };
+        hooks.set_napping = [this](unsigned cpu, bool napping) {
+            must(kvm::set_stopped(*cpus_[cpu].vcpu, napping));
+        };
+        hooks.reset_secondary = [this](unsigned cpu) { reset_secondary(cpu); };
     }
-    hooks.start_secondary = [this](const machine::CpuStart& start) {
-        const std::lock_guard lock(mutex_);
-        cpus_[start.cpu].start = start;
-        changed_.notify_all();
-    };
+    hooks.start_secondary = [this](const machine::CpuStart& start) { start_secondary(start); };
     hooks.request_reset = [this] { leave_with({GuestEnd::Reason::Reset, {}}); };
     hooks.request_power_off = [this] { leave_with({GuestEnd::Reason::PowerOff, {}}); };
     hooks.serial_output = io_.serial_output;
@@ -196,6 +200,25 @@ void Guest::wire_time(machine::MachineHooks& hooks) {
     hooks.clock = host_nanoseconds;
     hooks.wall_clock = [] { return static_cast<int64_t>(std::time(nullptr)); };
     hooks.set_deadline = [this](std::optional<uint64_t> when) { set_timer(when); };
+}
+
+// From here on the CPU is one of those that execute; its thread enters KVM_RUN as soon as it can.
+void Guest::start_secondary(const machine::CpuStart& start) {
+    if (kvm::check_extension(*vm_, KVM_CAP_SOFT) > 0)
+        must(kvm::set_stopped(*cpus_[start.cpu].vcpu, false));
+    const std::lock_guard lock(mutex_);
+    cpus_[start.cpu].start = start;
+    changed_.notify_all();
+}
+
+// Its thread leaves KVM_RUN and waits for the CPU to be started anew.
+void Guest::reset_secondary(unsigned id) {
+    Cpu& cpu = cpus_[id];
+    must(kvm::set_stopped(*cpu.vcpu, true));
+    const std::lock_guard lock(mutex_);
+    cpu.start.reset();
+    ++cpu.resets;
+    if (cpu.executing) cpu.vcpu->kick();
 }
 
 void Guest::start() {
@@ -234,15 +257,15 @@ void Guest::resume() {
 }
 
 // False once the vCPU is to execute no more.
-bool Guest::wait_while_paused(Cpu& cpu) {
+bool Guest::wait_while_paused(Cpu& cpu, unsigned resets) {
     std::unique_lock lock(mutex_);
     if (paused_ && !stopping_) {
         cpu.executing = false;
         changed_.notify_all();
         changed_.wait(lock, [&] { return stopping_ || !paused_; });
     }
-    cpu.executing = !stopping_;
-    return !stopping_;
+    cpu.executing = !stopping_ && cpu.resets == resets;
+    return cpu.executing;
 }
 
 std::optional<GuestEnd> Guest::end() const {
@@ -292,18 +315,23 @@ void Guest::set_timer(std::optional<uint64_t> nanoseconds) {
 void Guest::run_thread(unsigned id) {
     Cpu& cpu = cpus_[id];
     cpu.thread_id = static_cast<int>(syscall(SYS_gettid));
-    {
+    for (;;) {
         std::unique_lock lock(mutex_);
         changed_.wait(lock, [&] { return stopping_ || cpu.start; });
         if (stopping_) return;
+        const machine::CpuStart start = *cpu.start;
+        const unsigned resets = cpu.resets;
+        lock.unlock();
+        if (auto entered = enter_start_state(cpu, start, resets > 0); !entered)
+            return leave_with({GuestEnd::Reason::Failed, entered.error().message});
+        run_vcpu(id, resets);
     }
-    if (auto entered = enter_start_state(cpu); !entered)
-        return leave_with({GuestEnd::Reason::Failed, entered.error().message});
-    run_vcpu(id);
 }
 
-Result<void> Guest::enter_start_state(Cpu& cpu) {
-    const machine::CpuStart& start = *cpu.start;
+Result<void> Guest::enter_start_state(Cpu& cpu, const machine::CpuStart& start, bool again) {
+    if (again)
+        if (auto reset = kvm::reset_core(*cpu.vcpu); !reset) return reset;
+    std::fill(cpu.tlb.begin(), cpu.tlb.end(), kvm_book3e_206_tlb_entry{});
     cpu.tlb[kTlb0Entries + start.mapping.tlb1_entry] = tlb_entry(start.mapping);
     if (auto told = kvm::dirty_tlb(*cpu.vcpu, cpu.tlb.size()); !told) return told;
     kvm_regs regs = {};
@@ -322,15 +350,17 @@ std::string failure_text(const kvm::Vcpu& vcpu, const kvm_run& run) {
 
 }  // namespace
 
-void Guest::run_vcpu(unsigned id) {
+void Guest::run_vcpu(unsigned id, unsigned resets) {
     kvm::Vcpu& vcpu = *cpus_[id].vcpu;
     kvm_run& run = *vcpu.run();
-    while (wait_while_paused(cpus_[id])) {
+    while (wait_while_paused(cpus_[id], resets)) {
         const auto result = kvm::run(vcpu);
         if (!result) return leave_with({GuestEnd::Reason::Failed, result.error().message});
         if (result->interrupted) {
-            run.immediate_exit = 0;
-            if (options_.clock == kvm::SoftClock::Virtual) machine_->run_timers();
+            kvm::forget_kick(vcpu);
+            if (options_.clock == kvm::SoftClock::Virtual &&
+                run.hw.hardware_exit_reason == KVM_SOFT_INTR_DEADLINE)
+                machine_->run_timers();
             continue;
         }
         switch (result->exit_reason) {

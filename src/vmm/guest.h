@@ -97,6 +97,7 @@ class Guest {
         std::unique_ptr<kvm::Vcpu> vcpu;
         std::vector<kvm_book3e_206_tlb_entry> tlb;  // shared with KVM (KVM_CONFIG_TLB)
         std::optional<machine::CpuStart> start;     // where it starts, once that is known
+        unsigned resets = 0;                        // how often it was reset; guarded by mutex_
         std::thread thread;
         std::atomic<int> thread_id{0};
         bool executing = false;  // between pauses; guarded by mutex_
@@ -111,9 +112,11 @@ class Guest {
     void wire_time(machine::MachineHooks& hooks);
 
     void run_thread(unsigned cpu);
-    Result<void> enter_start_state(Cpu& cpu);
-    void run_vcpu(unsigned cpu);
-    bool wait_while_paused(Cpu& cpu);
+    Result<void> enter_start_state(Cpu& cpu, const machine::CpuStart& start, bool again);
+    void run_vcpu(unsigned cpu, unsigned resets);
+    bool wait_while_paused(Cpu& cpu, unsigned resets);
+    void start_secondary(const machine::CpuStart& start);
+    void reset_secondary(unsigned cpu);
     void leave_with(GuestEnd end);
     // Ends the guest where something failed that cannot.
     void must(const Result<void>& done);

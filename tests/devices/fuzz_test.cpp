@@ -84,7 +84,8 @@ TEST(DeviceFuzz, Mpic) {
                        .critical = [](unsigned, bool) {},
                        .machine_check = [](unsigned, bool) {},
                        .external_proxy = [](bool) {},
-                       .deadline = [](std::optional<uint64_t>) {}},
+                       .deadline = [](std::optional<uint64_t>) {},
+                       .reset_core = [&](unsigned cpu) { external.at(cpu) = false; }},
                       [&] { return now; });
             for (int round = 0; round < 200; ++round) {
                 now += fuzzer.below(1000000);
@@ -112,7 +113,7 @@ TEST(DeviceFuzz, Mpic) {
 TEST(DeviceFuzz, GutsGpioAndSpinTable) {
     Fuzzer fuzzer(3);
     unsigned resets = 0;
-    Guts guts(1, 2, {[&] { ++resets; }, [](unsigned cpu, bool) { ASSERT_LT(cpu, 2U); }});
+    Guts guts(1, 2, {[&] { ++resets; }, [](uint32_t cpus, bool) { ASSERT_LT(cpus, 4U); }});
     fuzzer.run(guts, 0x100);
     EXPECT_GT(resets, 0U);
 

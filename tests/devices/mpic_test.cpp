@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <vector>
 
 namespace perfvisor::devices {
 namespace {
@@ -26,7 +27,8 @@ class MpicTest : public testing::TestWithParam<MpicVersion> {
                 .critical = [this](unsigned cpu, bool level) { critical[cpu] = level; },
                 .machine_check = [this](unsigned cpu, bool level) { machine_check[cpu] = level; },
                 .external_proxy = [this](bool on) { proxy = on; },
-                .deadline = {}},
+                .deadline = {},
+                .reset_core = [this](unsigned cpu) { was_reset.push_back(cpu); }},
                {}) {
         for (unsigned cpu = 0; cpu < kCpus; ++cpu)
             set_task_priority(cpu, 0);
@@ -56,8 +58,18 @@ class MpicTest : public testing::TestWithParam<MpicVersion> {
     std::array<bool, kCpus> critical{};
     std::array<bool, kCpus> machine_check{};
     bool proxy = false;
+    std::vector<unsigned> was_reset;
     Mpic mpic;
 };
+
+TEST_F(MpicTest, SettingABitOfPirResetsTheCoreOnce) {
+    write(0x1090, 0x6);
+    EXPECT_EQ(was_reset, (std::vector<unsigned>{1, 2}));
+    write(0x1090, 0x6);
+    write(0x1090, 0x10);
+    EXPECT_EQ(was_reset.size(), 2U);
+    EXPECT_EQ(read(0x1090), 0U) << "there is no core 4";
+}
 
 TEST_F(MpicTest, IdentifiesItselfAsThePeerDoes) {
     EXPECT_EQ(read(0x0000), 0x00400402U);

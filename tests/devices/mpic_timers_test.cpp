@@ -34,7 +34,8 @@ class MpicTimers : public testing::Test {
                .critical = {},
                .machine_check = {},
                .external_proxy = {},
-               .deadline = [this](std::optional<uint64_t> at) { deadline = at; }},
+               .deadline = [this](std::optional<uint64_t> at) { deadline = at; },
+               .reset_core = {}},
               [this] { return now; }};
 };
 

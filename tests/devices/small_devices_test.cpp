@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Global utilities, GPIO, local bus and spin table.
+// Global utilities, RCPM, GPIO, local bus and spin table.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,6 +9,7 @@
 #include "devices/gpio.h"
 #include "devices/guts.h"
 #include "devices/local_bus.h"
+#include "devices/rcpm.h"
 #include "devices/spin_table.h"
 
 namespace perfvisor::devices {
@@ -39,17 +40,70 @@ TEST(Guts, ShowsThePvrAndSvrOfTheChip) {
 }
 
 TEST(Guts, StopsAndRestartsTimeBasesThroughDevdisr) {
-    std::vector<std::pair<unsigned, bool>> calls;
-    Guts guts(0, 0, {{}, [&](unsigned cpu, bool running) { calls.emplace_back(cpu, running); }});
+    std::vector<std::pair<uint32_t, bool>> calls;
+    Guts guts(0, 0, {{}, [&](uint32_t cpus, bool running) { calls.emplace_back(cpus, running); }});
     guts.write({0x70, 4, 0}, 0x00005000);
-    EXPECT_THAT(calls, ElementsAre(Pair(0, false), Pair(1, false)));
+    EXPECT_THAT(calls, ElementsAre(Pair(3, false))) << "both at the same moment";
     calls.clear();
     guts.write({0x70, 4, 0}, 0x00001000);
-    EXPECT_THAT(calls, ElementsAre(Pair(0, true)));
+    EXPECT_THAT(calls, ElementsAre(Pair(1, true)));
     EXPECT_EQ(guts.read({0x70, 4, 0}), 0x1000U);
     calls.clear();
     guts.reset();
-    EXPECT_THAT(calls, ElementsAre(Pair(1, true)));
+    EXPECT_THAT(calls, ElementsAre(Pair(2, true)));
+}
+
+class RcpmTest : public testing::Test {
+  protected:
+    void write(uint64_t offset, uint32_t value) { rcpm.write({offset, 4, 0}, value); }
+    uint32_t read(uint64_t offset) { return static_cast<uint32_t>(rcpm.read({offset, 4, 0})); }
+
+    std::vector<std::pair<uint32_t, bool>> timebases;
+    std::vector<std::pair<unsigned, bool>> naps;
+    Rcpm rcpm{4,
+              {[this](uint32_t cpus, bool running) { timebases.emplace_back(cpus, running); },
+               [this](unsigned cpu, bool napping) { naps.emplace_back(cpu, napping); }}};
+};
+
+TEST_F(RcpmTest, StopsAllTimeBasesAtOnce) {
+    EXPECT_EQ(read(0x84), 0xfU);
+    write(0x84, 0);
+    EXPECT_THAT(timebases, ElementsAre(Pair(0xf, false)));
+    write(0x84, 0xffffffff);
+    EXPECT_THAT(timebases, ElementsAre(Pair(0xf, false), Pair(0xf, true)));
+    EXPECT_EQ(read(0x84), 0xfU) << "there are four cores";
+}
+
+TEST_F(RcpmTest, NappingCoreStandsStillUntilItsBitIsCleared) {
+    write(0x1c, 4);
+    EXPECT_THAT(naps, ElementsAre(Pair(2, true)));
+    EXPECT_EQ(read(0x14), 4U);
+    write(0x0c, 4);
+    write(0x1c, 0);
+    EXPECT_EQ(naps.size(), 1U) << "it dozes still";
+    write(0x0c, 0);
+    EXPECT_THAT(naps, ElementsAre(Pair(2, true), Pair(2, false)));
+    EXPECT_EQ(read(0x2c), 4U) << "and it did nap";
+    write(0x2c, 4);
+    EXPECT_EQ(read(0x2c), 0U);
+}
+
+TEST_F(RcpmTest, InterruptWakesACoreUnlessItIsMasked) {
+    write(0x64, 2);  // CPMIMR
+    write(0x1c, 2);
+    rcpm.set_interrupt(1, Rcpm::Interrupt::External, true);
+    EXPECT_THAT(naps, ElementsAre(Pair(1, true)));
+    rcpm.set_interrupt(1, Rcpm::Interrupt::Critical, true);
+    EXPECT_THAT(naps, ElementsAre(Pair(1, true), Pair(1, false)));
+    EXPECT_EQ(read(0x1c), 0U);
+}
+
+TEST_F(RcpmTest, ResetCoreDoesNotNap) {
+    write(0x1c, 2);
+    rcpm.core_reset(1);
+    EXPECT_EQ(read(0x14), 0U);
+    write(0x1c, 2);
+    EXPECT_EQ(naps.back(), std::pair(1U, true));
 }
 
 class GpioTest : public testing::Test {
@@ -136,6 +190,18 @@ TEST_F(Spin, BeginsAsTheEpaprSays) {
     EXPECT_EQ(table.read({0x28, 8, 0}), 1U);
     EXPECT_EQ(table.read({0x34, 4, 0}), 1U);
     EXPECT_EQ(table.read({0x54, 4, 0}), 2U);
+}
+
+TEST_F(Spin, CpuThatWasResetWaitsAgain) {
+    table.write({0x20, 8, 0}, 0x4000);
+    ASSERT_EQ(released.size(), 1U);
+    table.write({0x20, 8, 0}, 0x5000);
+    EXPECT_EQ(released.size(), 1U);
+    table.wait_again(1);
+    EXPECT_EQ(table.read({0x20, 8, 0}), 1U);
+    table.write({0x20, 8, 0}, 0x6000);
+    ASSERT_EQ(released.size(), 2U);
+    EXPECT_EQ(released[1].entry, 0x6000U);
 }
 
 // The order of Linux's smp_85xx_start_cpu(): PIR, then the two halves of the address.

@@ -40,7 +40,9 @@ TEST(Scale, SaturatesInsteadOfWrapping) {
 }
 
 TEST(VirtualTime, CyclesUntilIsTheFirstCycleThatShowsTheTick) {
-    const VirtualTime time(33'333'333, 1'200'000'007);
+    VirtualClock clock;
+    VirtualTime time(clock, 33'333'333, 1'200'000'007);
+    time.begin_turn(0, 1);
     for (const uint64_t tick : {1u, 2u, 3u, 100u, 33'333'333u}) {
         const uint64_t cycles = time.cycles_until(tick, 0);
         EXPECT_EQ(time.ticks(cycles), tick);
@@ -50,10 +52,29 @@ TEST(VirtualTime, CyclesUntilIsTheFirstCycleThatShowsTheTick) {
 }
 
 TEST(VirtualTime, SkippedIdleTimeCounts) {
-    VirtualTime time(400, 100);
-    time.skip_to(1000, 50);
+    VirtualClock clock;
+    VirtualTime time(clock, 400, 100);
+    time.begin_turn(0, 1);
+    time.end_turn(50);
+    clock.skip_to(time.cycle_of(1000));
     EXPECT_EQ(time.ticks(50), 1000u);
+    time.begin_turn(50, 1);
     EXPECT_EQ(time.ticks(51), 1004u);
+}
+
+TEST(VirtualTime, CpusThatShareItMoveItOnTogether) {
+    VirtualClock clock;
+    VirtualTime first(clock, 400, 400), second(clock, 400, 400);
+    uint64_t cycles = 0;
+    for (unsigned turn = 0; turn < 6; ++turn) {
+        VirtualTime& time = turn % 2 ? second : first;
+        time.begin_turn(cycles, 2);
+        EXPECT_EQ(time.cycles_until(clock.cycles() + 1, cycles), turn % 2 ? 1u : 2u);
+        time.end_turn(cycles + 101);  // 50 and a half of the clock's
+        cycles += turn % 2 ? 101 : 0;
+    }
+    EXPECT_EQ(clock.cycles(), 303u);
+    EXPECT_EQ(first.ticks(0), second.ticks(12345));
 }
 
 TEST(SlicePacer, FollowsTheMeasuredSpeedAndTheNextEvent) {
@@ -147,11 +168,11 @@ TEST(Deadline, EndsAWaitUnderTheHostsClock) {
 TEST(TimeBase, FrozenItStandsStill) {
     SoftGuest guest;
     guest.start(Code{mfspr(5, kTbl), kNop, kNop, mfspr(6, kTbl), kSelf});
-    ASSERT_TRUE(freeze_time_base(guest.vcpu(), true));
+    ASSERT_TRUE(freeze_time_bases(guest.vm(), 1, true));
     ASSERT_EQ(guest.run(), KVM_EXIT_HLT);
     EXPECT_EQ(guest.gpr(5), guest.gpr(6));
     guest.start(Code{mfspr(5, kTbl), kNop, kNop, mfspr(6, kTbl), kSelf});
-    ASSERT_TRUE(freeze_time_base(guest.vcpu(), false));
+    ASSERT_TRUE(freeze_time_bases(guest.vm(), 1, false));
     ASSERT_EQ(guest.run(), KVM_EXIT_HLT);
     EXPECT_EQ(guest.gpr(6) - guest.gpr(5), 3u);
 }

@@ -32,24 +32,57 @@ uint64_t GuestTime::nanoseconds_until(uint64_t tick, uint64_t cycles) const {
     return tick <= now ? 0 : nanoseconds_of(tick - now);
 }
 
+uint64_t VirtualClock::executed_until(uint64_t cycle, unsigned sharers) const {
+    const uint64_t now = cycles();
+    if (cycle <= now) return 0;
+    const uint64_t ahead = cycle - now;
+    return ahead > kNever / sharers ? kNever : ahead * sharers - rest(sharers);
+}
+
+void VirtualClock::advance(uint64_t executed, unsigned sharers) {
+    if (executed == 0) return;
+    const uint64_t parts = executed + rest(sharers);
+    cycles_.store(cycles() + parts / sharers, std::memory_order_relaxed);
+    rest_ = parts % sharers;
+    sharers_ = sharers;
+}
+
+void VirtualClock::skip_to(uint64_t cycle) {
+    if (cycle > cycles()) cycles_.store(cycle, std::memory_order_relaxed);
+}
+
+void VirtualTime::begin_turn(uint64_t cycles, unsigned sharers) {
+    on_turn_ = true;
+    told_ = cycles;
+    sharers_ = sharers;
+}
+
+void VirtualTime::move_on(uint64_t cycles) {
+    if (!on_turn_) return;
+    clock_.advance(cycles - told_, sharers_);
+    told_ = cycles;
+}
+
+void VirtualTime::end_turn(uint64_t cycles) {
+    move_on(cycles);
+    on_turn_ = false;
+}
+
 uint64_t VirtualTime::ticks(uint64_t cycles) const {
-    return scale_down(cycles + skipped_.load(std::memory_order_relaxed), timebase_hz_, cpu_hz_);
+    return scale_down(now(cycles), timebase_hz_, cpu_hz_);
 }
 
 uint64_t VirtualTime::cycles_until(uint64_t tick, uint64_t cycles) const {
-    const uint64_t target = scale_up(tick, cpu_hz_, timebase_hz_);
+    const uint64_t target = cycle_of(tick);
     if (target == kNever) return kNever;
-    const uint64_t now = cycles + skipped_.load(std::memory_order_relaxed);
-    return target <= now ? 0 : target - now;
-}
-
-void VirtualTime::skip_to(uint64_t tick, uint64_t cycles) {
-    const uint64_t idle = cycles_until(tick, cycles);
-    if (idle != kNever) skip_cycles(idle);
+    if (!on_turn_) return clock_.executed_until(target, 1);
+    const uint64_t from_told = clock_.executed_until(target, sharers_);
+    const uint64_t executed = cycles - told_;
+    return from_told <= executed ? 0 : from_told - executed;
 }
 
 void VirtualTime::skip_cycles(uint64_t cycles) {
-    skipped_.fetch_add(cycles, std::memory_order_relaxed);
+    clock_.skip_to(clock_.cycles() + cycles);
 }
 
 HostTime::HostTime(uint64_t timebase_hz) : GuestTime(timebase_hz), start_(host_nanoseconds()) {}

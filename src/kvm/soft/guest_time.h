@@ -38,31 +38,67 @@ class GuestTime : public core::TimeSource {
     // Nanoseconds of host time to sleep from now until `tick`.
     uint64_t nanoseconds_until(uint64_t tick, uint64_t cycles) const;
 
-    // True where time passes only as cycles are executed: a waiting CPU's time is then moved on
-    // with skip_to.
+    // True where time passes only as cycles are executed.
     virtual bool skips_idle_time() const = 0;
-    virtual void skip_to(uint64_t tick, uint64_t cycles) = 0;
-    // The same for a number of cycles in which nothing was completed.
+    // Moves such a time on by cycles in which nothing was completed.
     virtual void skip_cycles(uint64_t cycles) = 0;
 
   protected:
     const uint64_t timebase_hz_;
 };
 
-// Ticks are (cycles executed + cycles skipped while idle) * timebase_hz / cpu_hz. For one vCPU.
+// The clock of a VM whose CPUs take turns, in cycles: what one CPU executes, `sharers` CPUs would
+// have executed in the same time, so it moves on by 1 / sharers a cycle. Moved by whoever has the
+// turn; read by any thread.
+class VirtualClock {
+  public:
+    uint64_t cycles() const { return cycles_.load(std::memory_order_relaxed); }
+    // What cycles() will be when so many cycles were executed.
+    uint64_t after(uint64_t executed, unsigned sharers) const {
+        return sharers == 1 ? cycles() + executed : cycles() + (executed + rest(sharers)) / sharers;
+    }
+    // Cycles to execute until cycles() is `cycle`; 0 if it has been.
+    uint64_t executed_until(uint64_t cycle, unsigned sharers) const;
+    void advance(uint64_t executed, unsigned sharers);
+    void skip_to(uint64_t cycle);
+
+  private:
+    uint64_t rest(unsigned sharers) const { return sharers == sharers_ ? rest_ : 0; }
+
+    std::atomic<uint64_t> cycles_{0};
+    uint64_t rest_ = 0;  // executed, but less than a cycle of the clock: in units of 1 / sharers_
+    unsigned sharers_ = 1;
+};
+
+// A CPU's view of the virtual clock: ticks are its cycles * timebase_hz / cpu_hz. While the CPU has
+// its turn the clock follows the cycles that its core counts.
 class VirtualTime final : public GuestTime {
   public:
-    VirtualTime(uint64_t timebase_hz, uint64_t cpu_hz) : GuestTime(timebase_hz), cpu_hz_(cpu_hz) {}
+    VirtualTime(VirtualClock& clock, uint64_t timebase_hz, uint64_t cpu_hz)
+        : GuestTime(timebase_hz), clock_(clock), cpu_hz_(cpu_hz) {}
+
+    // A turn of a core whose cycle total is `cycles`; move_on() tells the clock where it is.
+    void begin_turn(uint64_t cycles, unsigned sharers);
+    void move_on(uint64_t cycles);
+    void end_turn(uint64_t cycles);
+    // The first cycle of the clock that shows the tick.
+    uint64_t cycle_of(uint64_t tick) const { return scale_up(tick, cpu_hz_, timebase_hz_); }
 
     uint64_t ticks(uint64_t cycles) const override;
     uint64_t cycles_until(uint64_t tick, uint64_t cycles) const override;
     bool skips_idle_time() const override { return true; }
-    void skip_to(uint64_t tick, uint64_t cycles) override;
     void skip_cycles(uint64_t cycles) override;
 
   private:
+    uint64_t now(uint64_t cycles) const {
+        return on_turn_ ? clock_.after(cycles - told_, sharers_) : clock_.cycles();
+    }
+
+    VirtualClock& clock_;
     const uint64_t cpu_hz_;
-    std::atomic<uint64_t> skipped_{0};  // cycles; read by other threads for KVM_SOFT_GET_TIME
+    bool on_turn_ = false;
+    uint64_t told_ = 0;  // cycles of the core that the clock knows of
+    unsigned sharers_ = 1;
 };
 
 // Ticks of the host's monotonic clock since the VM was made.
@@ -73,7 +109,6 @@ class HostTime final : public GuestTime {
     uint64_t ticks(uint64_t cycles) const override;
     uint64_t cycles_until(uint64_t /*tick*/, uint64_t /*cycles*/) const override { return kNever; }
     bool skips_idle_time() const override { return false; }
-    void skip_to(uint64_t /*tick*/, uint64_t /*cycles*/) override {}
     void skip_cycles(uint64_t /*cycles*/) override {}
 
   private:

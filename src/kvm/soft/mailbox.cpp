@@ -51,7 +51,13 @@ void Mailbox::send_doorbell(uint64_t message) {
     const std::lock_guard lock(mutex_);
     if (core_ == nullptr) return;
     core_->receive_doorbell(message);
-    sleeper_->wake();
+    wake_();
+}
+
+bool Mailbox::has_invalidations() {
+    const std::lock_guard lock(mutex_);
+    return !tlbivax_.values.empty() || tlbivax_.all || !forget_.values.empty() || forget_.all ||
+           !code_.empty() || all_code_ || memory_changed_;
 }
 
 void Mailbox::receive(Receive what) {

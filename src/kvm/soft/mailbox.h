@@ -5,13 +5,13 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <utility>
 #include <vector>
 
 #include "core/core.h"
 #include "engine/engine.h"
-#include "kvm/soft/sleeper.h"
 
 namespace perfvisor::kvm {
 
@@ -19,8 +19,9 @@ namespace perfvisor::kvm {
 // execute owes nobody an answer: it receives before it executes again.
 class Mailbox {
   public:
-    Mailbox(core::Core& core, engine::Engine& engine, Sleeper& sleeper)
-        : core_(&core), engine_(&engine), sleeper_(&sleeper) {}
+    // `wake` brings the core out of a wait.
+    Mailbox(core::Core& core, engine::Engine& engine, std::function<void()> wake)
+        : core_(&core), engine_(&engine), wake_(std::move(wake)) {}
 
     // ---- senders ----
     // Each gives a number to ask for the answer with.
@@ -57,6 +58,8 @@ class Mailbox {
         WriteAccess,   // while it decodes: only its inline write translations
     };
     void receive(Receive what);
+    // There is something to receive.
+    bool has_invalidations();
     // True while receive() runs: what the core then tells the others they have told it.
     bool receiving() const { return receiving_; }
     // The core is going: nothing is delivered any more.
@@ -84,7 +87,7 @@ class Mailbox {
     std::mutex mutex_;  // all but the atomics
     core::Core* core_;  // null once closed
     engine::Engine* engine_;
-    Sleeper* sleeper_;
+    const std::function<void()> wake_;
     Queue tlbivax_;
     Queue forget_;
     std::vector<std::pair<uint64_t, uint64_t>> code_;  // physical address, length

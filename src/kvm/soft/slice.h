@@ -10,12 +10,10 @@
 namespace perfvisor::kvm {
 
 // With the host's clock, timers are seen when a slice ends, so slices last about 100 us of host
-// time at the speed measured so far, and less where a timer is due sooner. With the virtual clock
-// deadlines are exact and a slice only bounds the time until a request is seen.
+// time at the speed measured so far, and less where a timer is due sooner.
 class SlicePacer {
   public:
     static constexpr uint64_t kSliceNanoseconds = 100'000;
-    static constexpr uint64_t kVirtualSlice = 100'000;
     static constexpr uint64_t kShortest = 200;  // instructions; below, the loop itself dominates
     static constexpr uint64_t kLongest = 1'000'000;
 

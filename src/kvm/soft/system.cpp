@@ -26,8 +26,7 @@ class SoftSystem final : public System {
             case KVM_GET_VCPU_MMAP_SIZE:
                 return sizeof(kvm_run);
             case KVM_CHECK_EXTENSION:
-                return soft_extension(reinterpret_cast<uintptr_t>(argument), options_,
-                                      perfmon_->available());
+                return soft_extension(reinterpret_cast<uintptr_t>(argument), perfmon_->available());
             default:
                 return -ENOTTY;
         }

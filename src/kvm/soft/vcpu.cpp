@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "kvm/soft/one_reg.h"
 #include "kvm/soft/registers.h"
@@ -34,16 +35,20 @@ Result<std::unique_ptr<SoftVcpu>> SoftVcpu::create(SoftVm& vm, unsigned id) {
     if (!engine)
         return fail("--engine: {}; --engine=interpreter does without", engine.error().message);
     vcpu->engine_ = std::move(*engine);
-    vcpu->mailbox_ = std::make_shared<Mailbox>(vcpu->core_, *vcpu->engine_, vcpu->sleeper_);
+    vcpu->mailbox_ = std::make_shared<Mailbox>(vcpu->core_, *vcpu->engine_,
+                                               [self = vcpu.get()] { self->wake(); });
     return vcpu;
 }
 
 SoftVcpu::SoftVcpu(SoftVm& vm, unsigned id)
     : vm_(vm),
+      virtual_time_(vm.clock(), vm.options().timebase_hz, vm.options().cpu_hz),
+      time_(vm.host_time() ? static_cast<GuestTime&>(*vm.host_time()) : virtual_time_),
+      time_base_(time_),
       core_({.model = &vm.model(),
              .id = id,
              .memory = &vm.memory(),
-             .time = &vm.time(),
+             .time = &time_base_,
              .interconnect = &vm}),
       tlb_(core_.mmu(), vm.model()) {}
 
@@ -57,12 +62,24 @@ SoftVcpu::~SoftVcpu() {
 
 void SoftVcpu::kick() {
     std::atomic_ref<uint8_t>(run_.immediate_exit).store(1);
-    wake();
+    hurry();
+    sleeper_.wake();
 }
 
 void SoftVcpu::wake() {
-    core_.state.attention.fetch_or(core::kKick);
-    sleeper_.wake();
+    hurry();
+    if (!vm_.turns().attended()) sleeper_.wake();
+}
+
+void SoftVcpu::leave_soon() {
+    leave_soon_ = true;
+    hurry();
+}
+
+bool SoftVcpu::wait_for_call(const std::atomic<bool>& called) {
+    return sleeper_.sleep(kNever, [&] {
+        return !called.load() && !leave_requested() && !(vm_.turns().idle() && has_news());
+    });
 }
 
 void SoftVcpu::hurry() {
@@ -107,6 +124,13 @@ int SoftVcpu::set_line(const kvm_soft_line& line) {
     return 0;
 }
 
+int SoftVcpu::set_mp_state(uint32_t state) {
+    if (state != KVM_MP_STATE_RUNNABLE && state != KVM_MP_STATE_STOPPED) return -EINVAL;
+    stopped_ = state == KVM_MP_STATE_STOPPED;
+    wake();
+    return 0;
+}
+
 // Requests that do not wait for KVM_RUN to return. False: not one of those.
 bool SoftVcpu::any_thread_ioctl(uint32_t request, void* argument, int& result) {
     switch (request) {
@@ -117,12 +141,16 @@ bool SoftVcpu::any_thread_ioctl(uint32_t request, void* argument, int& result) {
             result = set_line(*static_cast<const kvm_soft_line*>(argument));
             return true;
         case KVM_SOFT_SET_DEADLINE:
-            deadline_ =
-                vm_.time().tick_of(static_cast<const kvm_soft_time*>(argument)->nanoseconds);
+            deadline_ = time_.tick_of(static_cast<const kvm_soft_time*>(argument)->nanoseconds);
             break;
-        case KVM_SOFT_FREEZE_TIMEBASE:
-            time_base_frozen_ = static_cast<const kvm_soft_freeze*>(argument)->frozen != 0;
-            break;
+        case KVM_SET_MP_STATE:
+            result = set_mp_state(static_cast<const kvm_mp_state*>(argument)->mp_state);
+            return true;
+        case KVM_GET_MP_STATE:
+            static_cast<kvm_mp_state*>(argument)->mp_state =
+                stopped_ ? KVM_MP_STATE_STOPPED : KVM_MP_STATE_RUNNABLE;
+            result = 0;
+            return true;
         case KVM_ENABLE_CAP: {
             const auto& cap = *static_cast<const kvm_enable_cap*>(argument);
             if (cap.cap != KVM_CAP_PPC_EPR && cap.cap != KVM_CAP_SOFT_HLT_EXIT) return false;
@@ -160,6 +188,8 @@ int SoftVcpu::ioctl(uint32_t request, void* argument) {
     take_requests();
     // What other cores had invalidated before, that they do not invalidate what is set now.
     mailbox_->receive(Mailbox::Receive::Everything);
+    // It may be something that a waiting CPU goes on after.
+    hurry();
     return vcpu_thread_ioctl(request, argument);
 }
 
@@ -215,14 +245,13 @@ int SoftVcpu::vcpu_thread_ioctl(uint32_t request, void* argument) {
             return tlb_.dirty(*static_cast<const kvm_dirty_tlb*>(argument));
         case KVM_SET_GUEST_DEBUG:
             return debugger_.configure(*static_cast<const kvm_guest_debug*>(argument));
-        // Linux's Book E answers: floating point registers are one-reg's, a vCPU's state has no
-        // names.
+        case KVM_SOFT_RESET:
+            reset();
+            return 0;
+        // Linux's Book E answers: floating point registers are one-reg's.
         case KVM_GET_FPU:
         case KVM_SET_FPU:
             return -EOPNOTSUPP;
-        case KVM_GET_MP_STATE:
-        case KVM_SET_MP_STATE:
-            return -EINVAL;
         default:
             return -ENOTTY;
     }
@@ -253,7 +282,22 @@ void SoftVcpu::take_requests() {
         core_.check_interrupts();
     }
     core_.set_external_proxy(external_proxy_);
-    core_.timers().freeze(time_base_frozen_);
+}
+
+// A CPU that waits has to work out anew for how long.
+void SoftVcpu::freeze_time_base(bool frozen, uint64_t tick) {
+    time_base_.freeze(frozen, tick);
+    wake();
+}
+
+// The lines from outside keep their levels, the time base its freeze.
+void SoftVcpu::reset() {
+    forget_unfinished();
+    stuck_at_.reset();
+    fruitless_ = 0;
+    reset_reported_ = 0;
+    core_.reset();
+    engine_->flush();
 }
 
 // New registers: what KVM_RUN left half done belongs to the old ones.

@@ -31,16 +31,72 @@ constexpr uint32_t kAnyInput =
 }  // namespace
 
 int SoftVcpu::run_guest() {
+    const int result =
+        vm_.options().clock == SoftClock::Virtual ? vm_.turns().run(*this) : run_by_the_clock();
+    totals_.answer(core_.state.totals);
+    tlb_.publish();
+    return result;
+}
+
+// The host's clock: this CPU on this thread, as long as it can go on.
+int SoftVcpu::run_by_the_clock() {
     if (!std::exchange(started_, true)) vm_.cpu_active();
     Step step = finish_last_exit();
     while (!step.leave) {
         step = look_at_events();
         if (step.leave) break;
-        step = core_.halted() ? wait_for_event() : execute();
+        switch (course()) {
+            case Course::Execute:
+                step = execute(kNever);
+                break;
+            case Course::Wait:
+                step = wait_for_event();
+                break;
+            case Course::Stuck:
+                stuck_at_.reset();
+                step = stop_or_rest(inputs_enabled());
+                break;
+        }
     }
-    totals_.answer(core_.state.totals);
-    tlb_.publish();
     return step.result;
+}
+
+// The virtual clock: up to so many cycles, on whichever thread has the turn.
+Turn SoftVcpu::take_turn(uint64_t cycles, unsigned sharers, bool others_executed) {
+    const uint64_t begin = core_.state.totals.cycles();
+    const auto executed = [&] { return core_.state.totals.cycles() - begin; };
+    virtual_time_.begin_turn(begin, sharers);
+    // The architecture lets a reservation be lost at any time. Lost here, it never survives what
+    // another CPU stored, even where the value is the same again.
+    if (others_executed) core_.state.reserve_size = 0;
+    looked_for_spinning_ = false;
+    Turn turn;
+    Step step = finish_last_exit();
+    while (!step.leave) {
+        step = look_at_events();
+        if (step.leave) break;
+        const Course next = course();
+        if (next == Course::Wait) {
+            turn.end = Turn::End::Idle;
+            turn.wake_at = virtual_time_.cycle_of(next_wake_up());
+            turn.for_ever = turn.wake_at == kNever && halt_exit_;
+            break;
+        }
+        if (next == Course::Stuck) {
+            turn.end = Turn::End::Stuck;
+            break;
+        }
+        if (executed() >= cycles) break;
+        step = execute(cycles - executed());
+    }
+    if (step.leave) {
+        turn.end = Turn::End::Exit;
+        turn.result = step.result;
+        turn.kicked = run_.exit_reason == KVM_EXIT_INTR && run_.hw.hardware_exit_reason == 0;
+    }
+    turn.executed = executed();
+    virtual_time_.end_turn(core_.state.totals.cycles());
+    return turn;
 }
 
 // ---- what the VMM did since the last exit ----
@@ -78,14 +134,16 @@ SoftVcpu::Step SoftVcpu::finish_mmio_instruction() {
 // ---- requests, interrupts, resets ----
 
 bool SoftVcpu::leave_requested() {
-    return std::atomic_ref<uint8_t>(run_.immediate_exit).load() != 0;
+    return std::atomic_ref<uint8_t>(run_.immediate_exit).load() != 0 || leave_soon_.load();
 }
 
 SoftVcpu::Step SoftVcpu::look_at_events() {
     core_.state.attention.exchange(0);
     take_requests();
     totals_.answer(core_.state.totals);
-    if (leave_requested() || deadline_reached()) return exit_interrupted();
+    if (leave_requested()) return exit_interrupted();
+    if (deadline_reached()) return exit_interrupted(KVM_SOFT_INTR_DEADLINE);
+    if (stopped()) return kGoOn;
     deliver_interrupts();
     if (core_.checkstop()) return exit_for(KVM_EXIT_SHUTDOWN);
     if (core_.reset_request() != reset_reported_) return exit_reset();
@@ -95,9 +153,16 @@ SoftVcpu::Step SoftVcpu::look_at_events() {
         return exit_for(KVM_EXIT_EPR);
     }
     if (core_.halted() && core_.interrupt_pending_unmasked()) core_.set_halted(false);
-    const auto stuck_at = std::exchange(stuck_at_, std::nullopt);
-    if (stuck_at == core_.state.pc) return stop_or_rest(inputs_enabled());
+    // Another CPU may have changed what it is stuck at.
+    if (stuck_at_ != core_.state.pc || mailbox_->has_invalidations()) stuck_at_.reset();
     return kGoOn;
+}
+
+// After look_at_events().
+SoftVcpu::Course SoftVcpu::course() const {
+    if (stopped()) return Course::Wait;
+    if (stuck_at_) return Course::Stuck;
+    return core_.halted() ? Course::Wait : Course::Execute;
 }
 
 // One interrupt may be followed by one of a higher class before its handler's first instruction.
@@ -115,35 +180,48 @@ void SoftVcpu::external_taken() {
 
 bool SoftVcpu::deadline_reached() {
     uint64_t deadline = deadline_.load();
-    if (deadline == kNever || vm_.time().ticks(core_.state.totals.cycles()) < deadline)
-        return false;
+    if (deadline == kNever || time_.ticks(core_.state.totals.cycles()) < deadline) return false;
     return deadline_.compare_exchange_strong(deadline, kNever);
 }
 
 // ---- execution ----
 
-SoftVcpu::Step SoftVcpu::execute() {
+// At most `cycles` of them.
+SoftVcpu::Step SoftVcpu::execute(uint64_t cycles) {
     const ExecutionGate::Inside inside(vm_.gate());
     const Mailbox::Executing executing(*mailbox_);
-    const uint64_t budget = core_.instructions_to_deadline(slice_length());
+    uint64_t budget = core_.instructions_to_deadline(slice_length(cycles));
     if (debugger_.enabled()) return execute_debugged(budget);
+    const bool may_wait_for_others = time_.skips_idle_time() && vm_.has_others();
+    const bool look = may_wait_for_others && !std::exchange(looked_for_spinning_, true);
+    if (look) budget = spin_.first_part(budget);
 
-    const uint64_t completed = core_.state.totals[core::Total::Instructions];
-    const uint64_t start = vm_.time().skips_idle_time() ? 0 : host_nanoseconds();
+    const core::Totals before = core_.state.totals;
+    const uint64_t start = time_.skips_idle_time() ? 0 : host_nanoseconds();
     const engine::Stop stop = engine_->run(budget);
+    if (look && stop == engine::Stop::Budget) skip_spinning(before, cycles);
     publish_cycles();
     if (stop == engine::Stop::Failed) return exit_failed();
     if (stop == engine::Stop::Mmio) return exit_mmio();
     if (stop == engine::Stop::Attention) return kGoOn;
-    const uint64_t done = core_.state.totals[core::Total::Instructions] - completed;
+    const uint64_t done =
+        core_.state.totals[core::Total::Instructions] - before[core::Total::Instructions];
     if (start != 0) pacer_.measured(done, host_nanoseconds() - start);
     fruitless_ = done == 0 ? fruitless_ + budget : 0;
     const bool storm = fruitless_ >= kStorm;
     if ((storm || at_branch_to_self()) && !timers_could_interrupt()) stuck_at_ = core_.state.pc;
     // Executed cycles alone would let the virtual clock stand still, and with it the timer that
     // will end the storm.
-    if (storm) vm_.time().skip_cycles(budget);
+    if (storm) time_.skip_cycles(budget);
     return kGoOn;
+}
+
+// `cycles`: what the turn had left when the core had `before`.
+void SoftVcpu::skip_spinning(const core::Totals& before, uint64_t cycles) {
+    const uint64_t executed = core_.state.totals.cycles() - before.cycles();
+    if (executed < SpinSkipper::kSuspicious || executed >= cycles || core_.debug_armed()) return;
+    const uint64_t budget = core_.instructions_to_deadline(slice_length(cycles - executed));
+    spin_.skip(core_, *engine_, before, budget);
 }
 
 // One instruction at a time, each looked at first (guest_debugger.h).
@@ -167,21 +245,21 @@ SoftVcpu::Step SoftVcpu::execute_debugged(uint64_t budget) {
 
 // With the virtual clock the VM's deadline ends the slice to the instruction, as the core's own
 // deadlines do. With the host's, a slice is short enough to see them in time.
-uint64_t SoftVcpu::slice_length() {
+uint64_t SoftVcpu::slice_length(uint64_t limit) {
     const uint64_t cycles = core_.state.totals.cycles();
     const uint64_t deadline = deadline_.load();
-    if (vm_.time().skips_idle_time()) {
-        const uint64_t left =
-            deadline == kNever ? kNever : vm_.time().cycles_until(deadline, cycles);
-        return std::clamp<uint64_t>(left, 1, SlicePacer::kVirtualSlice);
+    if (time_.skips_idle_time()) {
+        const uint64_t left = deadline == kNever ? kNever : time_.cycles_until(deadline, cycles);
+        return std::max<uint64_t>(std::min(left, limit), 1);
     }
-    uint64_t time = vm_.time().nanoseconds_of(core_.timers().ticks_to_next_event());
-    if (deadline != kNever) time = std::min(time, vm_.time().nanoseconds_until(deadline, cycles));
+    uint64_t time = time_.nanoseconds_of(core_.timers().ticks_to_next_event());
+    if (deadline != kNever) time = std::min(time, time_.nanoseconds_until(deadline, cycles));
     return pacer_.instructions(time);
 }
 
+// What KVM_SOFT_GET_TIME tells under the virtual clock.
 void SoftVcpu::publish_cycles() {
-    cycles_.store(core_.state.totals.cycles(), std::memory_order_relaxed);
+    virtual_time_.move_on(core_.state.totals.cycles());
 }
 
 // The guest time, in ticks, at which the core's time base reaches `time_base`.
@@ -189,15 +267,16 @@ uint64_t SoftVcpu::source_tick(uint64_t time_base) {
     if (time_base == kNever) return kNever;
     const uint64_t now = core_.timers().time_base();
     const uint64_t ahead = time_base > now ? time_base - now : 0;
-    const uint64_t ticks = vm_.time().ticks(core_.state.totals.cycles());
+    const uint64_t ticks = time_.ticks(core_.state.totals.cycles());
     return ahead > kNever - ticks ? kNever : ticks + ahead;
 }
 
 // ---- a CPU that waits ----
 
-// When a timer or the time base event of the performance monitor will end a wait; what no
-// interrupt is enabled for does not.
-uint64_t SoftVcpu::next_wake_up() {
+// When a timer or the time base event of the performance monitor will end a wait, in ticks of guest
+// time; what no interrupt is enabled for does not.
+uint64_t SoftVcpu::next_event() {
+    if (time_base_.frozen()) return kNever;
     const core::Timers& timers = core_.timers();
     const uint64_t now = timers.time_base();
     uint64_t event = core_.perfmon().next_time_base_event(now);
@@ -209,16 +288,17 @@ uint64_t SoftVcpu::next_wake_up() {
     return source_tick(event);
 }
 
+// The VMM's deadline among them.
+uint64_t SoftVcpu::next_wake_up() {
+    const uint64_t deadline = deadline_.load();
+    return stopped() ? deadline : std::min(next_event(), deadline);
+}
+
 SoftVcpu::Step SoftVcpu::wait_for_event() {
-    GuestTime& time = vm_.time();
+    const uint64_t event = next_wake_up();
+    if (event == kNever && halt_exit_ && !stopped()) return stop_or_rest(kAnyInput);
     const uint64_t cycles = core_.state.totals.cycles();
-    const uint64_t event = std::min(next_wake_up(), deadline_.load());
-    if (event == kNever && halt_exit_) return stop_or_rest(kAnyInput);
-    if (event != kNever && time.skips_idle_time()) {
-        time.skip_to(event, cycles);
-        return kGoOn;
-    }
-    const uint64_t length = event == kNever ? kNever : time.nanoseconds_until(event, cycles);
+    const uint64_t length = event == kNever ? kNever : time_.nanoseconds_until(event, cycles);
     return sleep(length) ? kGoOn : exit_interrupted();
 }
 
@@ -230,6 +310,7 @@ bool SoftVcpu::sleep(uint64_t nanoseconds) {
 
 // ---- a CPU that can go no further ----
 
+// With the host's clock.
 // The VMM is told when no CPU of the VM is left that could set this one going again, by a doorbell
 // or by changing its code. Until then this one only looks now and then.
 SoftVcpu::Step SoftVcpu::stop_or_rest(uint32_t could_wake) {
@@ -240,6 +321,13 @@ SoftVcpu::Step SoftVcpu::stop_or_rest(uint32_t could_wake) {
     const bool undisturbed = sleep(kRestNanoseconds);
     vm_.cpu_active();
     return undisturbed ? kGoOn : exit_interrupted();
+}
+
+// The same under the virtual clock: Turns knows when no CPU is left.
+int SoftVcpu::hopeless(bool stuck) {
+    stuck_at_.reset();
+    run_.hw.hardware_exit_reason = stuck ? inputs_enabled() : kAnyInput;
+    return exit_for(KVM_EXIT_HLT).result;
 }
 
 bool SoftVcpu::at_branch_to_self() {
@@ -269,7 +357,9 @@ SoftVcpu::Step SoftVcpu::exit_for(uint32_t reason, int result) {
     return {true, result};
 }
 
-SoftVcpu::Step SoftVcpu::exit_interrupted() {
+SoftVcpu::Step SoftVcpu::exit_interrupted(uint32_t why) {
+    leave_soon_ = false;
+    run_.hw.hardware_exit_reason = why;
     return exit_for(KVM_EXIT_INTR, -EINTR);
 }
 

@@ -14,19 +14,18 @@ namespace perfvisor::kvm {
 
 namespace {
 
-std::unique_ptr<GuestTime> make_time(const SoftOptions& options) {
-    if (options.clock == SoftClock::Virtual)
-        return std::make_unique<VirtualTime>(options.timebase_hz, options.cpu_hz);
+std::unique_ptr<GuestTime> make_host_time(const SoftOptions& options) {
+    if (options.clock == SoftClock::Virtual) return nullptr;
     return std::make_unique<HostTime>(options.timebase_hz);
 }
 
 }  // namespace
 
-int soft_extension(uint64_t capability, const SoftOptions& options, bool has_perfmon) {
-    const bool one_cpu = options.clock == SoftClock::Virtual;
+int soft_extension(uint64_t capability, bool has_perfmon) {
     switch (capability) {
         case KVM_CAP_USER_MEMORY:
         case KVM_CAP_DESTROY_MEMORY_REGION_WORKS:
+        case KVM_CAP_MP_STATE:
         case KVM_CAP_SET_GUEST_DEBUG:
         case KVM_CAP_JOIN_MEMORY_REGIONS_WORKS:
         case KVM_CAP_INTERNAL_ERROR_DATA:
@@ -47,12 +46,11 @@ int soft_extension(uint64_t capability, const SoftOptions& options, bool has_per
         case KVM_CAP_NR_MEMSLOTS:
             return kMaxMemorySlots;
         case KVM_CAP_NR_VCPUS:
-            return one_cpu ? 1
-                           : std::clamp<int>(static_cast<int>(std::thread::hardware_concurrency()),
-                                             1, kMaxVcpus);
+            return std::clamp<int>(static_cast<int>(std::thread::hardware_concurrency()), 1,
+                                   kMaxVcpus);
         case KVM_CAP_MAX_VCPUS:
         case KVM_CAP_MAX_VCPU_ID:
-            return one_cpu ? 1 : kMaxVcpus;
+            return kMaxVcpus;
         case KVM_CAP_PPC_PERFMON:
             return has_perfmon ? 1 : 0;
         default:
@@ -62,7 +60,10 @@ int soft_extension(uint64_t capability, const SoftOptions& options, bool has_per
 
 SoftVm::SoftVm(const SoftOptions& options, const core::CoreModel& model,
                std::shared_ptr<PerfmonGuests> perfmon)
-    : options_(options), model_(model), perfmon_(std::move(perfmon)), time_(make_time(options)) {}
+    : options_(options),
+      model_(model),
+      perfmon_(std::move(perfmon)),
+      host_time_(make_host_time(options)) {}
 
 SoftVm::~SoftVm() {
     if (perfmon_reserved_) perfmon_->remove();
@@ -71,8 +72,7 @@ SoftVm::~SoftVm() {
 int SoftVm::ioctl(uint32_t request, void* argument) {
     switch (request) {
         case KVM_CHECK_EXTENSION:
-            return soft_extension(reinterpret_cast<uintptr_t>(argument), options_,
-                                  perfmon_->available());
+            return soft_extension(reinterpret_cast<uintptr_t>(argument), perfmon_->available());
         case KVM_RESERVE_PERFMON:
             return reserve_perfmon();
         case KVM_RELEASE_PERFMON:
@@ -82,6 +82,9 @@ int SoftVm::ioctl(uint32_t request, void* argument) {
         case KVM_SET_USER_MEMORY_REGION:
             if (argument == nullptr) return -EFAULT;
             return set_memory_region(*static_cast<const kvm_userspace_memory_region*>(argument));
+        case KVM_SOFT_FREEZE_TIMEBASES:
+            if (argument == nullptr) return -EFAULT;
+            return freeze_time_bases(*static_cast<const kvm_soft_freeze*>(argument));
         case KVM_SOFT_GET_TIME:
             if (argument == nullptr) return -EFAULT;
             static_cast<kvm_soft_time*>(argument)->nanoseconds = nanoseconds();
@@ -182,8 +185,8 @@ std::string SoftVm::perfmon_failure() const {
 // ---- vCPUs ----
 
 Result<std::unique_ptr<Vcpu>> SoftVm::create_vcpu(unsigned id) {
-    if (options_.clock == SoftClock::Virtual && id > 0)
-        return fail("the virtual clock has one CPU; use the host's clock for more");
+    if (options_.engine == SoftEngine::Lockstep && id > 0)
+        return fail("the lockstep engine has one CPU; use another engine for more");
     if (id >= kMaxVcpus) return fail("CPU {} is out of range: at most {} CPUs", id, kMaxVcpus);
     auto vcpu = SoftVcpu::create(*this, id);
     if (!vcpu) return tl::unexpected(vcpu.error());
@@ -199,11 +202,13 @@ bool SoftVm::add_vcpu(SoftVcpu& vcpu) {
         if (other->id() == vcpu.id()) return false;
     vcpus_.push_back(&vcpu);
     has_others_ = vcpus_.size() > 1;
+    turns_.join(vcpu);
     vcpu.set_perfmon(perfmon_reserved_ || perfmon_owned_);
     return true;
 }
 
 void SoftVm::remove_vcpu(SoftVcpu& vcpu) {
+    turns_.leave(vcpu);
     const std::lock_guard lock(vcpus_mutex_);
     std::erase(vcpus_, &vcpu);
     has_others_ = vcpus_.size() > 1;
@@ -226,9 +231,20 @@ void SoftVm::cpu_gone() {
     --active_cpus_;
 }
 
-uint64_t SoftVm::nanoseconds() const {
-    const std::lock_guard lock(vcpus_mutex_);
-    return time_->nanoseconds(vcpus_.empty() ? 0 : vcpus_.front()->published_cycles());
+uint64_t SoftVm::nanoseconds() {
+    if (host_time_) return host_time_->nanoseconds(0);
+    return VirtualTime(clock_, options_.timebase_hz, options_.cpu_hz).nanoseconds(0);
+}
+
+int SoftVm::freeze_time_bases(const kvm_soft_freeze& freeze) {
+    if (freeze.frozen > 1) return -EINVAL;
+    const uint64_t tick = host_time_
+                              ? host_time_->ticks(0)
+                              : VirtualTime(clock_, options_.timebase_hz, options_.cpu_hz).ticks(0);
+    for_each_vcpu([&](SoftVcpu& vcpu) {
+        if (freeze.vcpus >> vcpu.id() & 1) vcpu.freeze_time_base(freeze.frozen != 0, tick);
+    });
+    return 0;
 }
 
 // ---- between cores ----

@@ -17,6 +17,7 @@
 #include "kvm/soft/mailbox.h"
 #include "kvm/soft/perfmon_guests.h"
 #include "kvm/soft/soft.h"
+#include "kvm/soft/turns.h"
 
 namespace perfvisor::kvm {
 
@@ -26,7 +27,7 @@ constexpr uint32_t kMaxMemorySlots = 32;
 constexpr unsigned kMaxVcpus = 32;
 
 // What KVM_CHECK_EXTENSION says for a system and its VMs.
-int soft_extension(uint64_t capability, const SoftOptions& options, bool has_perfmon);
+int soft_extension(uint64_t capability, bool has_perfmon);
 
 class SoftVm final : public Vm, public core::Interconnect {
   public:
@@ -44,7 +45,10 @@ class SoftVm final : public Vm, public core::Interconnect {
     const SoftOptions& options() const { return options_; }
     const core::CoreModel& model() const { return model_; }
     core::PhysicalMemory& memory() { return memory_; }
-    GuestTime& time() { return *time_; }
+    GuestTime* host_time() { return host_time_.get(); }  // null under the virtual clock
+    VirtualClock& clock() { return clock_; }
+    Turns& turns() { return turns_; }
+    bool has_others() const { return has_others_.load(std::memory_order_relaxed); }
     ExecutionGate& gate() { return gate_; }
     void remove_vcpu(SoftVcpu& vcpu);
     // A started CPU is active, rests because it can go no further, or is gone. Resting is refused
@@ -65,8 +69,9 @@ class SoftVm final : public Vm, public core::Interconnect {
     int reserve_perfmon();
     int release_perfmon();
     int own_perfmon();
+    int freeze_time_bases(const kvm_soft_freeze& freeze);
     bool add_vcpu(SoftVcpu& vcpu);  // false if its id is taken
-    uint64_t nanoseconds() const;
+    uint64_t nanoseconds();
 
     template <typename Function>
     void for_each_vcpu(Function function) {
@@ -85,7 +90,9 @@ class SoftVm final : public Vm, public core::Interconnect {
     const SoftOptions options_;
     const core::CoreModel& model_;
     const std::shared_ptr<PerfmonGuests> perfmon_;
-    const std::unique_ptr<GuestTime> time_;
+    const std::unique_ptr<GuestTime> host_time_;
+    VirtualClock clock_;
+    Turns turns_{clock_};
     core::PhysicalMemory memory_;  // changed under a pause of gate_
     ExecutionGate gate_;
 

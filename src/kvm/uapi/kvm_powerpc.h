@@ -205,6 +205,8 @@ struct kvm_enable_cap {
     __u8 pad[64];
 };
 
+#define KVM_MP_STATE_RUNNABLE 0
+#define KVM_MP_STATE_STOPPED 8
 struct kvm_mp_state {
     __u32 mp_state;
 };

@@ -38,15 +38,30 @@ struct kvm_soft_time {
 /*
  * KVM_SOFT_SET_DEADLINE (vCPU, any thread): once guest time reaches it, KVM_RUN gives -EINTR with
  * KVM_EXIT_INTR, once. With the virtual clock it comes at the same instruction in every run, and
- * an idle guest's time jumps to it. All ones: no deadline.
+ * an idle guest's time jumps to it. All ones: no deadline. kvm_run.hw.hardware_exit_reason is then
+ * KVM_SOFT_INTR_DEADLINE, and 0 after any other -EINTR.
  */
+#define KVM_SOFT_INTR_DEADLINE 1u
 #define KVM_SOFT_SET_DEADLINE KVM_PPC_IOW(0xf4, struct kvm_soft_time)
 
-/* KVM_SOFT_FREEZE_TIMEBASE (vCPU, any thread): 1 stops the time base, 0 lets it go on. */
+/*
+ * KVM_SOFT_FREEZE_TIMEBASES (VM, any thread): the time bases of the vCPUs in `vcpus` (bit n: id n)
+ * stand still, or go on, all at the same moment.
+ */
 struct kvm_soft_freeze {
-    __u32 frozen;
+    __u32 vcpus;
+    __u32 frozen; /* 0 or 1 */
 };
-#define KVM_SOFT_FREEZE_TIMEBASE KVM_PPC_IOW(0xf5, struct kvm_soft_freeze)
+#define KVM_SOFT_FREEZE_TIMEBASES KVM_PPC_IOW(0xf5, struct kvm_soft_freeze)
+
+/*
+ * KVM_SOFT_RESET (vCPU): the core's registers, TLB and performance monitor as after a hard reset;
+ * the performance monitor stays the guest's. KVM_SET_MP_STATE has RUNNABLE and STOPPED, from any
+ * thread: a stopped vCPU executes nothing, in KVM_RUN or out of it. With the virtual clock the
+ * others go on only while every vCPU that is runnable and has something to do is in KVM_RUN, or on
+ * its way there.
+ */
+#define KVM_SOFT_RESET KVM_PPC_IO(0xf7)
 
 /*
  * KVM_EXIT_HLT: the guest can go no further. This vCPU is the last one of those that were ever run
