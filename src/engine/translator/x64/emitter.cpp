@@ -102,15 +102,17 @@ void Emitter::emit_instruction(const GuestInstruction& in) {
 bool Emitter::emit_native(const GuestInstruction& in) {
     switch (in.opcode) {
         case isa::Opcode::Isync:
-        case isa::Opcode::Mbar:
         case isa::Opcode::Dcbt:
         case isa::Opcode::Dcbtst:
         case isa::Opcode::Icbt:
         case isa::Opcode::Dcba:
         case isa::Opcode::Dcbal:
-            return true;  // x86 keeps the order of all but a store and a later load
-        case isa::Opcode::Sync:
-            if ((isa::rd(in.word) & 3) == 0) lock(), or_(dword[rsp], 0);
+            return true;         // x86 keeps the order of all but a store and a later load
+        case isa::Opcode::Sync:  // all but lwsync
+            if ((isa::rd(in.word) & 3) != 1) lock(), or_(dword[rsp], 0);
+            return true;
+        case isa::Opcode::Mbar:  // all but mbar 1, which is eieio
+            if (isa::rd(in.word) != 1) lock(), or_(dword[rsp], 0);
             return true;
         default:
             break;
