@@ -321,7 +321,7 @@ class Duel {
 
 TEST(PerfMonRandom, DerivedCountersAgreeWithAReferenceThatStepsEachInstruction) {
     uint64_t overflows = 0, instructions = 0, triggers = 0;
-    for (unsigned seed = 1; seed <= 200 && !HasFailure(); ++seed) {
+    for (unsigned seed = 1; seed <= 100 && !HasFailure(); ++seed) {
         SCOPED_TRACE(testing::Message() << "seed " << seed);
         Duel duel(seed);
         duel.run(1000);
@@ -330,9 +330,9 @@ TEST(PerfMonRandom, DerivedCountersAgreeWithAReferenceThatStepsEachInstruction) 
         triggers += duel.triggers();
     }
     // The runs met what they are for.
-    EXPECT_GT(overflows, 500u);
-    EXPECT_GT(instructions, 500000u);
-    EXPECT_GT(triggers, 500u);
+    EXPECT_GT(overflows, 250u);
+    EXPECT_GT(instructions, 250000u);
+    EXPECT_GT(triggers, 250u);
 }
 
 // Save and restore: two counters' state moved into a fresh core in the middle of a run go on alike.
