@@ -6,11 +6,11 @@
 
 #include <atomic>
 #include <cstdint>
-#include <cstring>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "core/host_access.h"
 #include "core/interconnect.h"
 #include "core/interrupts.h"
 #include "core/mmu.h"
@@ -357,8 +357,8 @@ inline bool Core::load(uint64_t ea, T& value) {
     const uint64_t tag = ((ea + sizeof(T) - 1) & kPageMask) | state.data_context;
     T raw;
     if (entry.read_tag == tag) [[likely]] {
-        std::memcpy(&raw, reinterpret_cast<const void*>(static_cast<uintptr_t>(entry.addend + ea)),
-                    sizeof(T));
+        raw =
+            read_guest<T>(reinterpret_cast<const void*>(static_cast<uintptr_t>(entry.addend + ea)));
     } else if (!load_bytes(ea, &raw, sizeof(T))) {
         return false;
     }
@@ -372,8 +372,7 @@ inline bool Core::store(uint64_t ea, T value) {
     const uint64_t tag = ((ea + sizeof(T) - 1) & kPageMask) | state.data_context;
     const T raw = from_big_endian(value);
     if (entry.write_tag == tag) [[likely]] {
-        std::memcpy(reinterpret_cast<void*>(static_cast<uintptr_t>(entry.addend + ea)), &raw,
-                    sizeof(T));
+        write_guest(reinterpret_cast<void*>(static_cast<uintptr_t>(entry.addend + ea)), raw);
         return true;
     }
     return store_bytes(ea, &raw, sizeof(T));

@@ -62,6 +62,15 @@ bool Core::reservation_target(uint64_t ea, unsigned size, Access access, Piece& 
     }
     piece.ea = ea;
     piece.size = size;
+    // Plain memory that a load or store has been to is found as they find it.
+    const FastTlbEntry& fast = state.fast_tlb[fast_tlb_index(ea)];
+    const uint64_t tag = (ea & kPageMask) | state.data_context;
+    if ((access == Access::Store ? fast.write_tag : fast.read_tag) == tag) {
+        piece.translation.physical = fast.page | (ea & ~kPageMask);
+        piece.translation.attributes = 0;
+        host = reinterpret_cast<uint8_t*>(static_cast<uintptr_t>(fast.addend + ea));
+        return true;
+    }
     if (!translate(ea, access, context(access, false), piece.translation)) return false;
     if (data_breakpoints_) {
         if (const uint32_t events = data_address_events(ea, size, access)) {
@@ -75,7 +84,11 @@ bool Core::reservation_target(uint64_t ea, unsigned size, Access access, Piece& 
         raise({.kind = Interrupt::DataStorage, .esr = store, .dear = ea, .sets_dear = true});
         return false;
     }
-    host = slot->host + (piece.translation.physical - slot->base);
+    const uint64_t offset = piece.translation.physical - slot->base;
+    host = slot->host + offset;
+    const bool has_code = slot->has_code[offset / kPageSize].load(std::memory_order_relaxed) != 0;
+    mmu_.enter_fast(ea, piece.translation, host - (ea & ~kPageMask),
+                    !slot->readonly && !has_code && !store_listener_);
     return true;
 }
 

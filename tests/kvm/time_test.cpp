@@ -5,6 +5,7 @@
 
 #include "kvm/soft/guest_time.h"
 #include "kvm/soft/slice.h"
+#include "kvm/soft/time_base.h"
 #include "soft_guest.h"
 
 namespace perfvisor::kvm {
@@ -75,6 +76,25 @@ TEST(VirtualTime, CpusThatShareItMoveItOnTogether) {
     }
     EXPECT_EQ(clock.cycles(), 303u);
     EXPECT_EQ(first.ticks(0), second.ticks(12345));
+}
+
+TEST(TimeBase, MissesWhatPassedWhileItWasFrozen) {
+    VirtualClock clock;
+    VirtualTime time(clock, 400, 400);
+    TimeBase first(time), second(time);
+    clock.skip_to(30);
+    first.freeze(true, 30);
+    clock.skip_to(1000);
+    EXPECT_EQ(first.ticks(0), 30u);
+    EXPECT_EQ(first.cycles_until(31, 0), kNever);
+    // Told late, it still stops and goes on as the first one.
+    second.freeze(true, 30);
+    first.freeze(false, 1030);
+    clock.skip_to(1100);
+    second.freeze(false, 1030);
+    EXPECT_EQ(first.ticks(0), 100u);
+    EXPECT_EQ(second.ticks(0), 100u);
+    EXPECT_EQ(first.cycles_until(150, 0), 50u);
 }
 
 TEST(SlicePacer, FollowsTheMeasuredSpeedAndTheNextEvent) {

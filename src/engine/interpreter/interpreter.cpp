@@ -76,8 +76,7 @@ Block* Interpreter::decode(uint64_t physical, Mode mode) {
     timed_.clear();
     while (decoded_.size() < longest) {
         const auto index = static_cast<unsigned>(decoded_.size());
-        uint32_t word;
-        std::memcpy(&word, host + size_t{4} * index, sizeof word);
+        auto word = core::read_guest<uint32_t>(host + size_t{4} * index);
         word = core::from_big_endian(word);
         decoded_.push_back(decode_op(core_.model(), word, index, mode));
         if (mode.timed) timed_.push_back(timed_op(decoded_.back(), word, index));

@@ -3,7 +3,6 @@
 #include "kvm/soft/guest_debugger.h"
 
 #include <cerrno>
-#include <cstring>
 #include <string_view>
 
 #include "isa/instruction.h"
@@ -70,9 +69,7 @@ std::optional<uint32_t> instruction_at_pc(core::Core& core) {
     if (!found.translation) return std::nullopt;
     const uint8_t* bytes = core.memory().host(found.translation->physical);
     if (bytes == nullptr) return std::nullopt;
-    uint32_t word = 0;
-    std::memcpy(&word, bytes, sizeof word);
-    return core::from_big_endian(word);
+    return core::from_big_endian(core::read_guest<uint32_t>(bytes));
 }
 
 int GuestDebugger::configure(const kvm_guest_debug& debug) {

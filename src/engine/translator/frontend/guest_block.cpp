@@ -3,7 +3,6 @@
 #include "engine/translator/frontend/guest_block.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace perfvisor::engine::translator {
 namespace {
@@ -57,8 +56,7 @@ void decode_block(const core::CoreModel& model, uint32_t pc, const uint8_t* host
     while (block.instructions.size() < longest) {
         const auto offset = static_cast<uint32_t>(4 * block.instructions.size());
         GuestInstruction next{};
-        std::memcpy(&next.word, host + offset, sizeof next.word);
-        next.word = core::from_big_endian(next.word);
+        next.word = core::from_big_endian(core::read_guest<uint32_t>(host + offset));
         next.pc = pc + offset;
         next.opcode = isa::decode(next.word);
         next.decoded = interpreter::decode_op(model, next.word, 0, decode_mode);
