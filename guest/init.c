@@ -12,6 +12,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -23,12 +24,14 @@
 #include <sys/reboot.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
 static const char kCommandFile[] = "/perfvisor/command";
 static const char kTokenFile[] = "/perfvisor/token";
+static const char kMarksFile[] = "/perfvisor/marks";
 static const char kOutputPort[] = "/dev/ttyS1";
 enum { kRecordSeparator = 0x1e, kCannotRun = 126, kSignalBase = 128 };
 
@@ -115,6 +118,10 @@ static _Noreturn void end_machine(int how) {
     }
 }
 
+static int shell_status(int status) {
+    return WIFSIGNALED(status) ? kSignalBase + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
 /// Reaps children until `main_child` ends and returns its status as the shell counts it. BusyBox's
 /// poweroff, halt and reboot send the signals that end the machine here and now.
 static int wait_for(pid_t main_child, int signals) {
@@ -137,7 +144,7 @@ static int wait_for(pid_t main_child, int signals) {
         int status;
         for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
             if (pid == main_child) {
-                return WIFSIGNALED(status) ? kSignalBase + WTERMSIG(status) : WEXITSTATUS(status);
+                return shell_status(status);
             }
         }
     }
@@ -159,7 +166,8 @@ static int open_output_port(void) {
     return port;
 }
 
-static _Noreturn void become_command(const char* command, int port) {
+/// What a command finds: its session, descriptors and environment.
+static void set_up_command(int port) {
     setsid();
     int nothing = open("/dev/null", O_RDONLY);
     dup2(nothing, STDIN_FILENO);
@@ -171,22 +179,137 @@ static _Noreturn void become_command(const char* command, int port) {
     // The port is a terminal to isatty(), but nobody is there to turn a page.
     set_up_environment("dumb");
     setenv("PAGER", "cat", 1);
+}
+
+static _Noreturn void become_command(const char* command, int port) {
+    set_up_command(port);
     execl("/bin/sh", "sh", "-c", command, (char*)NULL);
     dprintf(STDERR_FILENO, "cannot run the shell: %s\n", strerror(errno));
     _exit(kCannotRun);
 }
 
-static void run_command(const char* command, const char* token, const sigset_t* mask, int signals) {
+// ---- A command that is counted from outside (perfvisor run --stat) ------------------------------
+//
+// What is counted begins with the system call behind one mark and ends before the next: execve of
+// the command, and wait4's return once it has ended. A mark is a data acquisition message, a write
+// to DDAM, which on a board goes out of the trace port. It stands right beside its system call, so
+// that no instruction of init's is counted in user mode.
+
+struct Marks {
+    unsigned open, close;
+};
+
+/// DDAM written, then the system call.
+static long mark_then_call(unsigned mark, long number, const void* a, const void* b,
+                           const void* c) {
+    register long r0 __asm__("r0") = number;
+    register long r3 __asm__("r3") = (long)a;
+    register long r4 __asm__("r4") = (long)b;
+    register long r5 __asm__("r5") = (long)c;
+    __asm__ volatile("mtspr 576,%4\n\tsc"
+                     : "+r"(r0), "+r"(r3), "+r"(r4), "+r"(r5)
+                     : "r"(mark)
+                     : "r6", "r7", "r8", "r9", "r10", "r11", "r12", "cr0", "ctr", "xer", "memory");
+    return r3;
+}
+
+/// wait4(child, &status, 0, NULL), then DDAM written.
+static void wait_then_mark(pid_t child, int* status, unsigned mark) {
+    register long r0 __asm__("r0") = SYS_wait4;
+    register long r3 __asm__("r3") = child;
+    register long r4 __asm__("r4") = (long)status;
+    register long r5 __asm__("r5") = 0;
+    register long r6 __asm__("r6") = 0;
+    __asm__ volatile("sc\n\tmtspr 576,%5"
+                     : "+r"(r0), "+r"(r3), "+r"(r4), "+r"(r5), "+r"(r6)
+                     : "r"(mark)
+                     : "r7", "r8", "r9", "r10", "r11", "r12", "cr0", "ctr", "xer", "memory");
+}
+
+/// The words of a command that needs no shell: no quotes, variables, redirections or lists. NULL
+/// where it does. At most `most`, the NULL behind them included.
+static char** plain_words(const char* command, char** words, size_t most) {
+    if (command[strspn(command,
+                       " abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                       "0123456789_./+,:@%-")] != '\0') {
+        return NULL;
+    }
+    char* copy = strdup(command);
+    size_t count = 0;
+    for (char* word = strtok(copy, " "); word != NULL; word = strtok(NULL, " ")) {
+        if (count + 1 >= most) {
+            return NULL;
+        }
+        words[count++] = word;
+    }
+    words[count] = NULL;
+    return count > 0 ? words : NULL;
+}
+
+/// The program a shell would find, or NULL.
+static const char* find_program(const char* name) {
+    static char path[4096];
+    if (strchr(name, '/') != NULL) {
+        return access(name, X_OK) == 0 ? name : NULL;
+    }
+    char* directories = strdup(getenv("PATH"));
+    for (char* one = strtok(directories, ":"); one != NULL; one = strtok(NULL, ":")) {
+        snprintf(path, sizeof path, "%s/%s", one, name);
+        if (access(path, X_OK) == 0) {
+            return path;
+        }
+    }
+    return NULL;
+}
+
+static _Noreturn void become_counted_command(const char* command, int port, unsigned mark) {
+    enum { kMostWords = 256, kRestMilliseconds = 10 };
+    static char* words[kMostWords];
+    static const char* shell[] = {"sh", "-c", NULL, NULL};
+    set_up_command(port);
+    shell[2] = command;
+    const char* program = plain_words(command, words, kMostWords) ? find_program(words[0]) : NULL;
+    const void* arguments = program != NULL ? (const void*)words : (const void*)shell;
+    // Until process 1 rests in wait4, and the kernel's work for the fork is done.
+    poll(NULL, 0, kRestMilliseconds);
+    mark_then_call(mark, SYS_execve, program != NULL ? program : "/bin/sh", arguments, environ);
+    dprintf(STDERR_FILENO, "cannot run %s\n", program != NULL ? program : "the shell");
+    _exit(kCannotRun);
+}
+
+/// The command's status as wait4 gives it. A marked command that cannot be run leaves the counts
+/// open, which perfvisor reports.
+static int run_counted(const char* command, int port, const sigset_t* mask, struct Marks marks) {
+    pid_t child = fork();
+    if (child == 0) {
+        sigprocmask(SIG_UNBLOCK, mask, NULL);
+        become_counted_command(command, port, marks.open);
+    }
+    int status = kCannotRun << 8;
+    if (child > 0) {
+        wait_then_mark(child, &status, marks.close);
+    }
+    return status;
+}
+
+/// `marks` is NULL where the command is not counted.
+static void run_command(const char* command, const char* token, const struct Marks* marks,
+                        const sigset_t* mask, int signals) {
     int port = open_output_port();
     if (port < 0) {
         return;
     }
-    pid_t child = fork();
-    if (child == 0) {
-        sigprocmask(SIG_UNBLOCK, mask, NULL);
-        become_command(command, port);
+    int status = kCannotRun;
+    if (marks != NULL) {
+        status = shell_status(run_counted(command, port, mask, *marks));
+    } else {
+        pid_t child = fork();
+        if (child == 0) {
+            sigprocmask(SIG_UNBLOCK, mask, NULL);
+            become_command(command, port);
+        }
+        status = child > 0 ? wait_for(child, signals) : kCannotRun;
     }
-    int status = child > 0 ? wait_for(child, signals) : kCannotRun;
     // What the command left running must not write after the trailer.
     kill(-1, SIGKILL);
     while (waitpid(-1, NULL, 0) > 0) {
@@ -257,8 +380,13 @@ int main(void) {
         // The command shall not find the token: its own output could then pass for the trailer.
         unlink(kCommandFile);
         unlink(kTokenFile);
+        struct Marks marks;
+        char* marks_text = read_file(kMarksFile);
+        unlink(kMarksFile);
         rmdir("/perfvisor");
-        run_command(command, token, &mask, signals);
+        const bool counted =
+            marks_text != NULL && sscanf(marks_text, "%x %x", &marks.open, &marks.close) == 2;
+        run_command(command, token, counted ? &marks : NULL, &mask, signals);
     } else {
         run_shell(&mask, signals);
     }

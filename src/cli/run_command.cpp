@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // perfvisor run: starts a guest. Options in QEMU's spellings, with one dash or two, and our own.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <memory>
+#include <optional>
+#include <system_error>
 
+#include "base/unique_fd.h"
 #include "cli/commands.h"
+#include "cli/stat_counts.h"
 #include "core/model.h"
 #include "machine/ppce500.h"
 #include "vmm/run.h"
@@ -24,6 +30,17 @@ struct Typed {
     std::string reserve_perfmon;
     std::string clock, engine, accelerator = "soft";
     bool nographic = false;
+    std::vector<std::string> stat;
+    std::optional<std::string> stat_output, stat_separator;
+    bool stat_json = false;
+};
+
+// --stat: which counts of the command, and how they are written.
+struct StatWish {
+    std::vector<StatEvent> events;
+    StatStyle style = StatStyle::Text;
+    std::string separator;
+    UniqueFd output;  // none: stderr
 };
 
 std::string known_cpus() {
@@ -140,6 +157,89 @@ Result<vmm::RunOptions> check(Typed typed, const CLI::App& command) {
     return options;
 }
 
+// Nothing without --stat.
+Result<std::optional<StatWish>> check_stat(const Typed& typed) {
+    if (typed.stat.empty()) {
+        for (const auto& [given, name] : {std::pair(typed.stat_output.has_value(), "-o"),
+                                          std::pair(typed.stat_separator.has_value(), "-x"),
+                                          std::pair(typed.stat_json, "--json")})
+            if (given)
+                return fail("{} says how --stat's counts are written, and there is no --stat",
+                            name);
+        return std::nullopt;
+    }
+    if (typed.exec.empty())
+        return fail("--stat counts the command of --exec, and there is no --exec");
+    if (!typed.reserve_perfmon.empty())
+        return fail(
+            "--stat counts from the host's side, and --reserve-perfmon gives the performance "
+            "monitor to the guest: one or the other");
+    if (typed.stat_separator && typed.stat_json) return fail("-x and --json exclude each other");
+    StatWish wish;
+    auto events = parse_stat_events(typed.stat, true);
+    if (!events) return tl::unexpected(events.error());
+    wish.events = std::move(*events);
+    if (typed.stat_json) wish.style = StatStyle::Json;
+    if (typed.stat_separator) {
+        wish.style = StatStyle::Csv;
+        wish.separator = *typed.stat_separator;
+    }
+    // Opened first: a run whose counts cannot be written is not begun.
+    if (typed.stat_output) {
+        wish.output = UniqueFd(
+            open(typed.stat_output->c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+        if (!wish.output)
+            return fail("-o: {} cannot be written: {}", *typed.stat_output,
+                        std::generic_category().message(errno));
+    }
+    return wish;
+}
+
+Result<void> write_counts(const StatWish& wish, const std::string& command,
+                          const vmm::CommandCounts& counts) {
+    StatReport report;
+    report.events = wish.events;
+    report.seconds = static_cast<double>(counts.nanoseconds) / 1e9;
+    StatRow& row = report.rows.emplace_back();
+    for (const StatEvent& event : wish.events) {
+        std::optional<uint64_t> count;
+        for (const kvm::WindowCount& counted : counts.events)
+            if (counted.event == event.code)
+                count = (event.user ? counted.user : 0) + (event.kernel ? counted.supervisor : 0);
+        row.counts.push_back(count);
+    }
+    std::string text = format_counts(report, wish.style, wish.separator);
+    if (wish.style == StatStyle::Text)
+        text = format_heading("'" + command + "'") + text + format_elapsed(report.seconds);
+    const int to = wish.output ? wish.output.get() : STDERR_FILENO;
+    for (size_t done = 0; done < text.size();) {
+        const ssize_t n = write(to, text.data() + done, text.size() - done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0)
+            return fail("--stat: the counts cannot be written: {}",
+                        std::generic_category().message(errno));
+        done += static_cast<size_t>(n);
+    }
+    return {};
+}
+
+Result<int> run(const Typed& typed, const CLI::App& command) {
+    Result<vmm::RunOptions> options = check(typed, command);
+    if (!options) return tl::unexpected(options.error());
+    auto stat = check_stat(typed);
+    if (!stat) return tl::unexpected(stat.error());
+    if (!*stat) return vmm::run_guest(*options);
+    for (const StatEvent& event : (*stat)->events)
+        options->count_command.push_back(event.code);
+    vmm::CommandCounts counts;
+    const Result<int> status = vmm::run_guest(*options, &counts);
+    // Without counts the run was left (a signal, the monitor's quit).
+    if (!status || counts.events.empty()) return status;
+    if (auto written = write_counts(**stat, typed.exec, counts); !written)
+        return tl::unexpected(written.error());
+    return status;
+}
+
 }  // namespace
 
 void add_run_command(CLI::App& app, Action& action) {
@@ -177,16 +277,20 @@ void add_run_command(CLI::App& app, Action& action) {
                     "soft: the built-in e500; kvm: /dev/kvm of a Power host");
     run->add_option("--exec", typed->exec,
                     "Run this shell command in the guest and exit with its status");
+    run->add_option(
+           "--stat", typed->stat,
+           "Count these events of --exec's command, as perf stat -e: \"instructions:u,r9\"")
+        ->allow_extra_args(false);
+    run->add_option("-o,--output", typed->stat_output, "File for --stat's counts; default stderr");
+    run->add_option("-x,--field-separator", typed->stat_separator,
+                    "--stat: one line an event, fields separated by this");
+    run->add_flag("-j,--json", typed->stat_json, "--stat: one JSON object an event");
     run->add_option("--console-log", typed->console_log, "File for the guest's console output");
     add_runtime_directory_option(*run, typed->options.runtime_directory);
     run->callback([typed, run, &action] {
         if (!run->count("--kernel") && !run->count("--bios"))
             throw CLI::RequiredError("--kernel or --bios");
-        action = [typed, run] {
-            const Result<vmm::RunOptions> options = check(*typed, *run);
-            return exit_status(options ? vmm::run_guest(*options)
-                                       : Result<int>(tl::unexpected(options.error())));
-        };
+        action = [typed, run] { return exit_status(cli::run(*typed, *run)); };
     });
 }
 

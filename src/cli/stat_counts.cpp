@@ -30,16 +30,21 @@ struct Metric {
     const char* unit = "";
 };
 
-std::optional<uint64_t> count_of(const StatReport& report, const StatRow& row, unsigned code) {
-    for (size_t n = 0; n < report.events.size(); ++n)
-        if (report.events[n].code == code) return row.counts[n];
+// The count of an event in the modes that `like` counts in.
+std::optional<uint64_t> count_of(const StatReport& report, const StatRow& row, unsigned code,
+                                 const StatEvent& like) {
+    for (size_t n = 0; n < report.events.size(); ++n) {
+        const StatEvent& event = report.events[n];
+        if (event.code == code && event.user == like.user && event.kernel == like.kernel)
+            return row.counts[n];
+    }
     return std::nullopt;
 }
 
 std::optional<Metric> metric_of(const StatReport& report, const StatRow& row, size_t event) {
     const auto relate = [&](unsigned base, double factor,
                             const char* unit) -> std::optional<Metric> {
-        const auto of = count_of(report, row, base);
+        const auto of = count_of(report, row, base, report.events[event]);
         if (!of || *of == 0) return std::nullopt;
         return Metric{factor * static_cast<double>(*row.counts[event]) / static_cast<double>(*of),
                       unit};
@@ -110,7 +115,8 @@ std::string json_line(const StatReport& report, const StatRow& row, size_t event
 
 }  // namespace
 
-Result<std::vector<StatEvent>> parse_stat_events(const std::vector<std::string>& lists) {
+Result<std::vector<StatEvent>> parse_stat_events(const std::vector<std::string>& lists,
+                                                 bool modes) {
     std::vector<StatEvent> events;
     for (const std::string& list : lists) {
         size_t start = 0;
@@ -118,14 +124,25 @@ Result<std::vector<StatEvent>> parse_stat_events(const std::vector<std::string>&
             const size_t end = std::min(list.find(',', start), list.size());
             const std::string spelling = list.substr(start, end - start);
             start = end + 1;
-            if (spelling.find(':') != std::string::npos)
-                return fail(
-                    "-e: \"{}\": the host counts a guest's user and kernel mode together; "
-                    "modifiers work with perf in the guest",
-                    spelling);
-            const auto event = vmm::find_countable_event(spelling);
-            if (!event) return fail("-e: {}", event.error().message);
-            events.push_back({spelling, (*event)->code});
+            const size_t colon = std::min(spelling.find(':'), spelling.size());
+            StatEvent parsed{spelling, 0, true, true};
+            if (colon < spelling.size()) {
+                if (!modes)
+                    return fail(
+                        "-e: \"{}\": the host counts a guest's user and kernel mode together; "
+                        "modifiers work with perf in the guest",
+                        spelling);
+                const std::string modifier = spelling.substr(colon + 1);
+                if (modifier != "u" && modifier != "k" && modifier != "uk" && modifier != "ku")
+                    return fail("--stat: \"{}\": \"{}\" is no modifier; it takes u, k and uk",
+                                spelling, modifier);
+                parsed.user = modifier.find('u') != std::string::npos;
+                parsed.kernel = modifier.find('k') != std::string::npos;
+            }
+            const auto event = vmm::find_countable_event(spelling.substr(0, colon), modes);
+            if (!event) return fail("{}: {}", modes ? "--stat" : "-e", event.error().message);
+            parsed.code = (*event)->code;
+            events.push_back(std::move(parsed));
         }
     }
     return events;

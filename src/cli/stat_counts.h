@@ -13,14 +13,17 @@
 namespace perfvisor::cli {
 
 struct StatEvent {
-    std::string spelling;  // as typed, and printed so
-    unsigned code = 0;     // PMLCa[EVENT]
+    std::string spelling;             // as typed, and printed so
+    unsigned code = 0;                // PMLCa[EVENT]
+    bool user = true, kernel = true;  // the modes it counts in
 };
 
 // Lists as -e takes them, "cycles,r2,COMPLETED_LOAD_OPS"; each may hold several. Fails for an event
-// that cannot be counted, saying why, and for a modifier (":u"), which only the guest's own
-// counters have.
-Result<std::vector<StatEvent>> parse_stat_events(const std::vector<std::string>& lists);
+// that cannot be counted, saying why. With `modes`, events may have perf's modifiers for the modes
+// they count in (":u", ":k", ":uk"); otherwise these are refused, as only the guest's own counters
+// have them.
+Result<std::vector<StatEvent>> parse_stat_events(const std::vector<std::string>& lists,
+                                                 bool modes = false);
 
 // One line of counts: of everything, or of one vCPU.
 struct StatRow {

@@ -78,6 +78,7 @@ void Core::set_msr(uint32_t value) {
     const uint32_t old = state.msr, changed = old ^ value;
     if (changed == 0) return;
     if (changed & (msr::kPR | msr::kPMM | msr::kGS)) perfmon_.msr_changes(old, value);
+    if ((changed & msr::kPR) && count_listener_) count_listener_->privilege_changes();
     state.msr = value;
     if (changed & (msr::kPR | msr::kIS | msr::kDS)) mmu_.update_contexts();
     if (changed & (msr::kDE | msr::kPR | msr::kDS | msr::kIS)) update_debug();

@@ -236,6 +236,20 @@ class Core {
         virtual void code_changed(uint64_t physical, uint64_t length) = 0;
     };
     void set_code_listener(CodeListener* listener) { code_listener_ = listener; }
+
+    // ---- Who counts the core from outside ----
+    // Both calls come with totals exact.
+    class CountListener {
+      public:
+        virtual ~CountListener() = default;
+        // mtspr DDAM wrote `value`: a data acquisition message, which user mode may send too. The
+        // totals include the mtspr.
+        virtual void data_acquired(uint32_t value) = 0;
+        // MSR[PR] changes: the totals include the instruction or the interrupt that changes it.
+        virtual void privilege_changes() = 0;
+    };
+    // May be null. Costs nothing but at the two.
+    void set_count_listener(CountListener* listener) { count_listener_ = listener; }
     // icbi at a physical address: drops what was decoded from the cache line, on every core.
     void invalidate_code(uint64_t physical, uint64_t length);
 
@@ -312,6 +326,7 @@ class Core {
     size_t mmio_used_ = 0;              // how many of them its re-execution has used
     CodeListener* code_listener_ = nullptr;
     StoreListener* store_listener_ = nullptr;
+    CountListener* count_listener_ = nullptr;
 
     uint32_t msr_mask_;                  // bits this model has
     uint64_t value_mask_;                // bits of a register

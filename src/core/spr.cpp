@@ -95,6 +95,10 @@ struct SprTable {
         c.perfmon_.debug_notify(events);
     }
 
+    static void acquire_data(Core& c, uint64_t value) {
+        if (c.count_listener_) c.count_listener_->data_acquired(static_cast<uint32_t>(value));
+    }
+
     // ---- timers ----
     static uint64_t read_tbl(Core& c) { return c.timers_.time_base() & 0xffffffff; }
     static uint64_t read_tbu(Core& c) { return c.timers_.time_base() >> 32; }
@@ -298,7 +302,7 @@ constexpr T::Row kRows[] = {
     plain(spr::kMCAR, "MCAR"),
     plain(spr::kDSRR0, "DSRR0"),
     plain(spr::kDSRR1, "DSRR1"),
-    write_only(spr::kDDAM, "DDAM", T::ignore),
+    write_only(spr::kDDAM, "DDAM", T::acquire_data),
     plain(spr::kSPRG8, "SPRG8"),
     plain(spr::kSPRG9, "SPRG9"),
     plain(spr::kL1CSR2, "L1CSR2"),

@@ -182,12 +182,15 @@ struct CpuState {
     Totals totals;
     // The same of the timing model, which counts while it runs.
     ModelledTotals modelled;
-    // Its parts that should run (namespace timing_part): for counters, and for the clock. While
-    // one is set, engines tell core::Timing of each instruction.
+    // Its parts that should run (namespace timing_part): for counters, for the clock, and for who
+    // counts from outside, who sets kInterruptCheck with it. While one is set, engines tell
+    // core::Timing of each instruction.
     struct {
         uint32_t wanted = 0;
         uint32_t always = 0;
-        bool any() const { return (wanted | always) != 0; }
+        uint32_t outside = 0;
+        uint32_t parts() const { return wanted | always | outside; }
+        bool any() const { return parts() != 0; }
     } model;
 
     std::array<FastTlbEntry, kFastTlbEntries> fast_tlb{};

@@ -285,6 +285,40 @@ Result<std::vector<EventTotal>> event_totals(Vcpu& vcpu) {
     return totals;
 }
 
+Result<void> set_window(Vm& vm, uint32_t open, uint32_t close,
+                        const std::vector<uint32_t>& events) {
+    kvm_soft_window window{};
+    window.open = open;
+    window.close = close;
+    window.events = as_address(events.data());
+    window.count = static_cast<uint32_t>(events.size());
+    const int result = vm.ioctl(KVM_SOFT_SET_WINDOW, &window);
+    if (result == -ENOTTY)
+        return fail("this KVM does not count events from outside the guest (--accel=soft does)");
+    if (result < 0) return fail("KVM could not count a window: {}", errno_text(result));
+    return {};
+}
+
+Result<WindowTotals> window_totals(Vcpu& vcpu) {
+    std::vector<kvm_soft_window_count> entries(64);
+    kvm_soft_window_counts argument{};
+    int result = -E2BIG;
+    while (result == -E2BIG) {
+        argument.entries = as_address(entries.data());
+        argument.room = static_cast<uint32_t>(entries.size());
+        result = vcpu.ioctl(KVM_SOFT_GET_WINDOW, &argument);
+        if (result == -E2BIG) entries.resize(argument.count);
+    }
+    if (result < 0) return fail("KVM could not count a window: {}", errno_text(result));
+    WindowTotals totals;
+    totals.opened = argument.state != KVM_SOFT_WINDOW_AHEAD;
+    totals.closed = argument.state == KVM_SOFT_WINDOW_CLOSED;
+    totals.nanoseconds = argument.nanoseconds;
+    for (uint32_t n = 0; n < argument.count; ++n)
+        totals.counts.push_back({entries[n].event, entries[n].user, entries[n].supervisor});
+    return totals;
+}
+
 void forget_kick(Vcpu& vcpu) {
     // Kicks come from other threads.
     std::atomic_ref<uint8_t>(vcpu.run()->immediate_exit).store(0);

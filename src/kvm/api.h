@@ -126,6 +126,20 @@ struct EventTotal {
 // boundary. Fails on a KVM that gives no access to its counts.
 Result<std::vector<EventTotal>> event_totals(Vcpu& vcpu);
 
+// KVM_SOFT_SET_WINDOW and KVM_SOFT_GET_WINDOW.
+Result<void> set_window(Vm& vm, uint32_t open, uint32_t close,
+                        const std::vector<uint32_t>& events = {});
+struct WindowCount {
+    unsigned event = 0;  // its code
+    uint64_t user = 0, supervisor = 0;
+};
+struct WindowTotals {
+    bool opened = false, closed = false;
+    uint64_t nanoseconds = 0;  // of guest time
+    std::vector<WindowCount> counts;
+};
+Result<WindowTotals> window_totals(Vcpu& vcpu);
+
 // Why KVM_RUN came back. `interrupted`: -EINTR, run()->exit_reason is KVM_EXIT_INTR.
 struct RunResult {
     bool interrupted = false;

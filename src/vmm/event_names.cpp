@@ -53,14 +53,15 @@ const core::Event* find_any(std::string_view spelling) {
     return find_raw(spelling);
 }
 
-bool countable(const core::Event& event) {
+bool countable(const core::Event& event, bool with_model) {
     return event.source.kind == core::EventSource::Kind::Total ||
-           event.source.kind == core::EventSource::Kind::Cycles;
+           event.source.kind == core::EventSource::Kind::Cycles ||
+           (with_model && event.source.kind == core::EventSource::Kind::Modelled);
 }
 
 }  // namespace
 
-Result<const core::Event*> find_countable_event(std::string_view spelling) {
+Result<const core::Event*> find_countable_event(std::string_view spelling, bool with_model) {
     const core::Event* const event = find_any(spelling);
     if (event == nullptr)
         return fail("event \"{}\" is not known; \"perfvisor list\" shows those that are", spelling);
@@ -69,7 +70,17 @@ Result<const core::Event*> find_countable_event(std::string_view spelling) {
             "event \"{}\" ({}) counts wraps of the guest's own counters; it cannot be "
             "counted from outside",
             spelling, event->name);
-    if (!countable(*event))
+    if (event->source.kind == core::EventSource::Kind::Occurrences)
+        return fail(
+            "event \"{}\" ({}) counts what lasts longer than the threshold of the guest's own "
+            "counter; it cannot be counted from outside",
+            spelling, event->name);
+    if (event->source.kind == core::EventSource::Kind::Modelled && !with_model)
+        return fail(
+            "event \"{}\" ({}) is counted by the timing model, which runs for the guest's own "
+            "counters and for \"perfvisor run --stat\"",
+            spelling, event->name);
+    if (!countable(*event, with_model))
         return fail("event \"{}\" ({}) is not modelled, so there is nothing to count", spelling,
                     event->name);
     return event;
@@ -78,7 +89,7 @@ Result<const core::Event*> find_countable_event(std::string_view spelling) {
 std::vector<const core::Event*> countable_events() {
     std::vector<const core::Event*> events;
     for (const core::Event& event : core::e500mc_events())
-        if (countable(event)) events.push_back(&event);
+        if (countable(event, false)) events.push_back(&event);
     return events;
 }
 

@@ -25,14 +25,25 @@ std::vector<uint8_t> bytes_of(const std::string& text) {
 
 }  // namespace
 
-ExecChannel::ExecChannel(std::string command, Output output)
-    : command_(std::move(command)), output_(std::move(output)) {
+ExecChannel::ExecChannel(std::string command, Output output, bool counted)
+    : command_(std::move(command)), counted_(counted), output_(std::move(output)) {
     token_ = fmt::format("{:016x}{:016x}", fnv1a(command_, 0xcbf29ce484222325),
                          fnv1a(command_, 0x9e3779b97f4a7c15));
 }
 
 std::vector<machine::InitramfsFile> ExecChannel::initramfs_files() const {
-    return {{"perfvisor/command", bytes_of(command_)}, {"perfvisor/token", bytes_of(token_)}};
+    std::vector<machine::InitramfsFile> files = {{"perfvisor/command", bytes_of(command_)},
+                                                 {"perfvisor/token", bytes_of(token_)}};
+    if (counted_)
+        files.push_back({"perfvisor/marks",
+                         bytes_of(fmt::format("{:08x} {:08x}", marks().open, marks().close))});
+    return files;
+}
+
+// Derived as the token is, and never the same.
+ExecChannel::Marks ExecChannel::marks() const {
+    const auto open = static_cast<uint32_t>(fnv1a(token_, 0xcbf29ce484222325));
+    return {open, ~open};
 }
 
 void ExecChannel::receive(std::span<const uint8_t> bytes) {

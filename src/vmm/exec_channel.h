@@ -20,9 +20,16 @@ class ExecChannel {
 
     // The token that marks the trailer is derived from the command, so that a run is repeatable
     // to the bit, and long enough that no output holds it by chance.
-    ExecChannel(std::string command, Output output);
+    ExecChannel(std::string command, Output output, bool counted = false);
 
-    // The files that init looks for: /perfvisor/command and /perfvisor/token.
+    // What init writes to DDAM around the command when it is counted: KVM_SOFT_SET_WINDOW's marks.
+    struct Marks {
+        uint32_t open, close;
+    };
+    Marks marks() const;
+
+    // The files that init looks for: /perfvisor/command, /perfvisor/token and, where the command is
+    // to be counted, /perfvisor/marks.
     std::vector<machine::InitramfsFile> initramfs_files() const;
 
     // Bytes from the guest; the command's output goes on, the trailer is taken out.
@@ -39,6 +46,7 @@ class ExecChannel {
 
     std::string command_;
     std::string token_;
+    bool counted_;
     Output output_;
     std::string pending_;  // starts with the trailer's first byte
     std::optional<int> status_;

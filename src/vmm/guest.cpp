@@ -87,6 +87,11 @@ Result<void> Guest::build(kvm::System& system, std::span<uint8_t> ram,
     vm_ = std::move(*vm);
     if (auto set = kvm::set_user_memory_region(*vm_, 0, 0, ram.data(), ram.size()); !set)
         return set;
+    if (io_.marks)
+        if (auto set =
+                kvm::set_window(*vm_, io_.marks->open, io_.marks->close, options_.count_command);
+            !set)
+            return set;
     if (auto reserved = reserve_perfmon(); !reserved) return reserved;
     if (auto created = create_vcpus(); !created) return created;
     if (auto created = create_machine(); !created) return created;

@@ -21,6 +21,7 @@
 #include "kvm/api.h"
 #include "kvm/uapi/kvm_soft.h"
 #include "machine/ppce500.h"
+#include "vmm/exec_channel.h"
 #include "vmm/run_options.h"
 
 namespace perfvisor::vmm {
@@ -46,6 +47,8 @@ class Guest {
         std::function<void()> console_ready;
         // A sentence for the user.
         std::function<void(const std::string&)> warn;
+        // What the guest writes to DDAM around what is to be counted.
+        std::optional<ExecChannel::Marks> marks;
     };
 
     // Creates VM and vCPUs, reserves the performance monitor as the options say, and loads the
@@ -90,6 +93,10 @@ class Guest {
     // Counts of this boot.
     Result<std::vector<kvm::EventTotal>> event_totals(unsigned cpu) const {
         return kvm::event_totals(*cpus_[cpu].vcpu);
+    }
+    // What was counted in the window that marks() set, with stop() called before.
+    Result<kvm::WindowTotals> window_totals(unsigned cpu) const {
+        return kvm::window_totals(*cpus_[cpu].vcpu);
     }
 
   private:

@@ -120,7 +120,8 @@ const char* qmp_reason(GuestEnd::Reason reason) {
 
 class Session {
   public:
-    explicit Session(const RunOptions& options) : options_(options), control_(options.name) {}
+    Session(const RunOptions& options, CommandCounts* counts)
+        : options_(options), counts_(counts), control_(options.name) {}
 
     Result<int> run();
 
@@ -133,6 +134,8 @@ class Session {
     // gives the exit status.
     std::optional<int> wait_for_end();
     Result<int> exit_status(const GuestEnd& end);
+    Result<void> reserve_for_counting();
+    Result<void> collect_counts();
     Result<void> start_monitor();
     void finish_monitor(const char* reason);
 
@@ -143,8 +146,10 @@ class Session {
     }
 
     const RunOptions& options_;
+    CommandCounts* const counts_;
     Signals signals_;
     std::optional<host::PerfmonRegistry> registry_;
+    std::optional<host::Reservation> counting_;  // counting from outside is a host user's
     std::optional<host::RegistryPmcHardware> hardware_;
     std::unique_ptr<kvm::System> system_;
     UniqueFd console_log_;
@@ -189,12 +194,14 @@ Result<int> Session::run() {
             return *status;
         }
         const GuestEnd end = *guest_->end();
+        const Result<void> counted = collect_counts();
         // The boot goes, its reservation with it; the next one reserves afresh.
         guest_.reset();
         if (end.reason != GuestEnd::Reason::Reset || options_.no_reboot || options_.exec) {
             raw.reset();
             finish_monitor(qmp_reason(end.reason));
-            return exit_status(end);
+            const Result<int> left = exit_status(end);
+            return left && !counted ? Result<int>(tl::unexpected(counted.error())) : left;
         }
         const bool asked = control_.take_reset_asked();
         if (monitor_)
@@ -252,8 +259,10 @@ Result<void> Session::open_outputs() {
     console_.emplace(console);
     if (options_.exec) {
         command_output_.emplace(STDOUT_FILENO);
-        channel_.emplace(*options_.exec,
-                         [this](std::span<const uint8_t> bytes) { command_output_->write(bytes); });
+        channel_.emplace(
+            *options_.exec,
+            [this](std::span<const uint8_t> bytes) { command_output_->write(bytes); },
+            !options_.count_command.empty());
     }
     return {};
 }
@@ -267,6 +276,8 @@ kvm::SoftEngine Session::choose_engine() {
 }
 
 Result<void> Session::open_kvm() {
+    if (!options_.count_command.empty())
+        if (auto reserved = reserve_for_counting(); !reserved) return reserved;
     if (options_.accelerator == Accelerator::Kvm) {
         auto system = kvm::open_linux_kvm();
         if (!system) return tl::unexpected(system.error());
@@ -303,6 +314,7 @@ Result<std::unique_ptr<Guest>> Session::boot(Ram& ram) {
     io.serial_output[0] = [this](std::span<const uint8_t> bytes) { console_->write(bytes); };
     if (channel_) {
         files.extra_files = channel_->initramfs_files();
+        if (!options_.count_command.empty()) io.marks = channel_->marks();
         io.serial_output[1] = [this](std::span<const uint8_t> bytes) { channel_->receive(bytes); };
     }
     io.console_ready = [this] { eventfd_write(room_.get(), 1); };
@@ -385,6 +397,40 @@ void Session::send_typed() {
     }
 }
 
+Result<void> Session::reserve_for_counting() {
+    auto registry = host::PerfmonRegistry::open({.path = options_.runtime_directory});
+    if (!registry) return tl::unexpected(registry.error());
+    host::HolderInfo user;
+    user.holder_class = host::HolderClass::kHost;
+    user.name = options_.name;
+    auto reserved = registry->reserve_for_host(user);
+    if (!reserved) return fail("--stat: {}", reserved.error().error.message);
+    counting_.emplace(std::move(*reserved));
+    return {};
+}
+
+Result<void> Session::collect_counts() {
+    if (options_.count_command.empty()) return {};
+    for (unsigned cpu = 0; cpu < guest_->cpus(); ++cpu) {
+        auto counted = guest_->window_totals(cpu);
+        if (!counted) return tl::unexpected(counted.error());
+        if (!counted->opened)
+            return fail("--stat: the guest's init does not mark the command (guest/README.md)");
+        if (!counted->closed)
+            return fail("--stat: the guest ended before the command had, so it is not counted");
+        counts_->nanoseconds = counted->nanoseconds;
+        if (counts_->events.empty()) {
+            counts_->events = std::move(counted->counts);
+            continue;
+        }
+        for (size_t n = 0; n < counts_->events.size(); ++n) {
+            counts_->events[n].user += counted->counts[n].user;
+            counts_->events[n].supervisor += counted->counts[n].supervisor;
+        }
+    }
+    return {};
+}
+
 Result<int> Session::exit_status(const GuestEnd& end) {
     if (channel_) channel_->finish();
     if (command_output_) command_output_->flush();
@@ -405,8 +451,8 @@ Result<int> Session::exit_status(const GuestEnd& end) {
 
 }  // namespace
 
-Result<int> run_guest(const RunOptions& options) {
-    return Session(options).run();
+Result<int> run_guest(const RunOptions& options, CommandCounts* counts) {
+    return Session(options, counts).run();
 }
 
 }  // namespace perfvisor::vmm

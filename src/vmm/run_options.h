@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "kvm/soft/soft.h"
 #include "machine/guest_memory.h"
@@ -40,6 +41,8 @@ struct RunOptions {
 
     // --exec: run this in the guest, its output on stdout, and exit with its status.
     std::optional<std::string> exec;
+    // Count these events (their codes) of the command, for CommandCounts; none: do not count.
+    std::vector<uint32_t> count_command;
     // Where the guest's console goes instead of stdout (stderr with --exec).
     std::optional<std::filesystem::path> console_log;
 };

@@ -42,6 +42,29 @@ TEST(StatEvents, ModifiersAreTheGuestsOwn) {
     EXPECT_THAT(events.error().message, HasSubstr("instructions:u"));
 }
 
+TEST(StatEvents, WhereModesAreCountedModifiersChooseThem) {
+    const auto events = parse_stat_events({"cycles,instructions:u,r9:k,r9:uk"}, true);
+    ASSERT_TRUE(events) << events.error().message;
+    const auto modes = [&](size_t n) { return std::pair((*events)[n].user, (*events)[n].kernel); };
+    EXPECT_EQ(modes(0), std::pair(true, true));
+    EXPECT_EQ(modes(1), std::pair(true, false));
+    EXPECT_EQ(modes(2), std::pair(false, true));
+    EXPECT_EQ(modes(3), std::pair(true, true));
+    EXPECT_EQ((*events)[1].spelling, "instructions:u");
+    EXPECT_EQ((*events)[1].code, 2u);
+    for (const char* list : {"cycles:", "cycles:h", "cycles:uu", "cycles:u:k", ":u"})
+        EXPECT_FALSE(parse_stat_events({list}, true)) << list;
+}
+
+TEST(StatFormat, AMetricRelatesCountsOfTheSameModes) {
+    StatReport both;
+    both.events = {{"cycles", 1, true, true},
+                   {"cycles:u", 1, true, false},
+                   {"instructions:u", 2, true, false}};
+    both.rows = {{"", {1000, 100, 50}}};
+    EXPECT_THAT(format_counts(both, StatStyle::Text, ""), HasSubstr("0.50  insn per cycle"));
+}
+
 TEST(StatFormat, TextIsGroupedAndHasMetrics) {
     const std::string text = format_counts(report(), StatStyle::Text, "");
     EXPECT_THAT(text, HasSubstr("         2,000,000      cycles\n"));

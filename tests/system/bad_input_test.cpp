@@ -145,6 +145,19 @@ TEST_F(BadInput, ContradictoryOptions) {
                        {"--engine=lockstep", "--clock=virtual"});
 }
 
+TEST_F(BadInput, CountingACommand) {
+    expect_run_refused({"--stat", "cycles"}, {"--stat", "--exec"});
+    expect_run_refused({"--stat", "nonsense", "--exec", "true"}, {"--stat", "nonsense"});
+    expect_run_refused({"--stat", "cycles:h", "--exec", "true"}, {"cycles:h", "\"h\""});
+    expect_run_refused({"--stat", "cycles", "--exec", "true", "--reserve-perfmon"},
+                       {"--stat", "--reserve-perfmon"});
+    expect_run_refused({"--stat", "cycles", "--exec", "true", "-x", ",", "--json"},
+                       {"-x", "--json"});
+    expect_run_refused({"--stat", "cycles", "--exec", "true", "-o", "/nowhere/counts"},
+                       {"-o", "/nowhere/counts"});
+    expect_run_refused({"--exec", "true", "--json"}, {"--json", "--stat"});
+}
+
 TEST_F(BadInput, AConsoleLogThatCannotBeWritten) {
     expect_run_refused({"--console-log", "/nowhere/log"}, {"--console-log", "/nowhere/log"});
 }

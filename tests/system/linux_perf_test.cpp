@@ -130,6 +130,29 @@ TEST(LinuxPerf, RecordFindsTheHotFunctionAndTakesOneSampleAPeriod) {
     EXPECT_NEAR(static_cast<double>(samples), static_cast<double>(instructions) / kPeriod, 3.0);
 }
 
+// The program's instructions are known one by one: the k-th sample of a period P is behind its k
+// P-th instruction, in perf's own eyes.
+TEST(LinuxPerf, EverySampleIsBehindTheInstructionThatOverflowed) {
+    constexpr unsigned kRounds = 100'000, kDigits = 6, kPeriod = 9973;
+    constexpr unsigned kBeforeLoop = 8 * kDigits + 15, kAll = 10 * kRounds + 8 * kDigits + 18;
+    for (const char* engine : {"--engine=interpreter", "--engine=translator"}) {
+        const Finished result = linux_guest(
+            "cd /tmp; perf record -q -e instructions:u -c 9973 spin 100000 >/dev/null 2>&1; "
+            "perf script -F ip,sym,symoff",
+            {engine, "--reserve-perfmon=required", "--console-log", "/dev/null"});
+        ASSERT_EQ(result.status, 0) << result.out << result.err;
+        std::istringstream lines(result.out);
+        unsigned sample = 0;
+        for (std::string line; std::getline(lines, line);) {
+            const unsigned done = ++sample * kPeriod;
+            std::ostringstream expected;
+            expected << " spin_loop+0x" << std::hex << (done - kBeforeLoop) % 10 * 4;
+            EXPECT_TRUE(line.ends_with(expected.str())) << line << ", not" << expected.str();
+        }
+        EXPECT_EQ(sample, kAll / kPeriod) << engine;
+    }
+}
+
 TEST(LinuxPerf, TheReservationPutsThePropertyIntoEveryCpuNode) {
     const std::string look = "ls -d /proc/device-tree/cpus/*/power-isa-e.pm";
     const Finished with = linux_guest(look, {"--reserve-perfmon", "--console-log", "/dev/null"});

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <string>
 
 namespace perfvisor::vmm {
@@ -32,6 +33,20 @@ TEST_F(ExecChannelTest, TheCommandGoesIntoTheInitramfsByteForByte) {
     EXPECT_EQ(files[0].path, "perfvisor/command");
     EXPECT_EQ(std::string(files[0].content.begin(), files[0].content.end()), "ls -l");
     EXPECT_EQ(files[1].path, "perfvisor/token");
+}
+
+TEST_F(ExecChannelTest, ACountedCommandsMarksGoIntoTheInitramfsToo) {
+    const ExecChannel counted(
+        "ls -l", [](std::span<const uint8_t>) {}, true);
+    const auto files = counted.initramfs_files();
+    ASSERT_EQ(files.size(), 3u);
+    EXPECT_EQ(files[2].path, "perfvisor/marks");
+    unsigned open = 0, close = 0;
+    const std::string text(files[2].content.begin(), files[2].content.end());
+    ASSERT_EQ(std::sscanf(text.c_str(), "%x %x", &open, &close), 2);
+    EXPECT_EQ(open, counted.marks().open);
+    EXPECT_EQ(close, counted.marks().close);
+    EXPECT_NE(open, close);
 }
 
 TEST_F(ExecChannelTest, TheTrailerGivesTheStatusAndIsNotOutput) {

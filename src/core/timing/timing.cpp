@@ -64,7 +64,7 @@ Timing::Access Timing::access_of(const Instruction& in) const {
 
 bool Timing::completed(const Instruction& in, uint32_t pc, const Access& access, bool taken,
                        uint32_t next_pc) {
-    const uint32_t wanted = state_.model.wanted | state_.model.always;
+    const uint32_t wanted = state_.model.parts();
     if (wanted != parts_) [[unlikely]]
         start_parts(wanted);
     ModelledTotals& counts = state_.modelled;

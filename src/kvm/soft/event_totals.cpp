@@ -4,27 +4,23 @@
 
 #include <cerrno>
 #include <cstring>
-#include <optional>
-
-#include "core/pm_events.h"
 
 namespace perfvisor::kvm {
 
-namespace {
-
-// Nothing for what is not counted, and for the wraps of a guest's counters: those are the guest's.
-std::optional<uint64_t> total_of(const core::EventSource& source, const core::Totals& totals) {
+std::optional<uint64_t> total_of(const core::EventSource& source, const core::Totals& totals,
+                                 const core::ModelledTotals* modelled) {
     switch (source.kind) {
         case core::EventSource::Kind::Total:
             return totals[source.total];
         case core::EventSource::Kind::Cycles:
             return totals.cycles();
+        case core::EventSource::Kind::Modelled:
+            if (!modelled) return std::nullopt;
+            return modelled->value[static_cast<unsigned>(source.modelled)];
         default:
             return std::nullopt;
     }
 }
-
-}  // namespace
 
 int event_totals(const core::Totals& totals, kvm_soft_event_totals& request) {
     uint32_t count = 0;

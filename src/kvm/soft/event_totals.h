@@ -8,7 +8,9 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 
+#include "core/pm_events.h"
 #include "core/state.h"
 #include "kvm/uapi/kvm_soft.h"
 
@@ -50,6 +52,11 @@ class TotalsExchange {
     core::Totals answer_;             // under mutex_
     uint64_t answered_seen_ = 0;      // of the thread that has the core
 };
+
+// Nothing for what is not counted, and for what is of a guest's counters: wraps, thresholds. With
+// `modelled`, what the timing model counts too.
+std::optional<uint64_t> total_of(const core::EventSource& source, const core::Totals& totals,
+                                 const core::ModelledTotals* modelled = nullptr);
 
 // KVM_SOFT_GET_EVENT_TOTALS: one entry for each event that counts what the core does.
 int event_totals(const core::Totals& totals, kvm_soft_event_totals& request);

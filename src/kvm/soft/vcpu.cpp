@@ -50,7 +50,10 @@ SoftVcpu::SoftVcpu(SoftVm& vm, unsigned id)
              .memory = &vm.memory(),
              .time = &time_base_,
              .interconnect = &vm}),
-      tlb_(core_.mmu(), vm.model()) {}
+      tlb_(core_.mmu(), vm.model()),
+      window_(core_, vm.window(), time_, [&vm] { vm.window_changed(); }) {
+    if (vm.window().exists()) count_window();
+}
 
 SoftVcpu::~SoftVcpu() {
     if (mailbox_) mailbox_->close();
@@ -248,6 +251,9 @@ int SoftVcpu::vcpu_thread_ioctl(uint32_t request, void* argument) {
         case KVM_SOFT_RESET:
             reset();
             return 0;
+        case KVM_SOFT_GET_WINDOW:
+            return window_counts(window_, vm_.window(),
+                                 *static_cast<kvm_soft_window_counts*>(argument));
         // Linux's Book E answers: floating point registers are one-reg's.
         case KVM_GET_FPU:
         case KVM_SET_FPU:

@@ -11,6 +11,7 @@
 #include "core/core.h"
 #include "engine/engine.h"
 #include "kvm/handles.h"
+#include "kvm/soft/count_window.h"
 #include "kvm/soft/event_totals.h"
 #include "kvm/soft/guest_debugger.h"
 #include "kvm/soft/mailbox.h"
@@ -45,6 +46,8 @@ class SoftVcpu final : public Vcpu {
     void set_perfmon(bool available);
     // The time base stops, or goes on, at a tick of the guest's time.
     void freeze_time_base(bool frozen, uint64_t tick);
+    // Before it first runs: count what it does in the VM's window.
+    void count_window() { core_.set_count_listener(&window_); }
     // Come out of the engine soon.
     void hurry();
     const std::shared_ptr<Mailbox>& mailbox() const { return mailbox_; }
@@ -165,6 +168,7 @@ class SoftVcpu final : public Vcpu {
     std::atomic<bool> leave_soon_{false};
     uint32_t perfmon_epoch_seen_ = 0;
     TotalsExchange totals_;
+    WindowCounts window_;
 };
 
 }  // namespace perfvisor::kvm

@@ -141,6 +141,7 @@ SoftVcpu::Step SoftVcpu::look_at_events() {
     core_.state.attention.exchange(0);
     take_requests();
     totals_.answer(core_.state.totals);
+    window_.look();
     if (leave_requested()) return exit_interrupted();
     if (deadline_reached()) return exit_interrupted(KVM_SOFT_INTR_DEADLINE);
     if (stopped()) return kGoOn;

@@ -14,6 +14,8 @@ namespace perfvisor::kvm {
 
 namespace {
 
+constexpr core::ModelledTotals kNoModelled{};
+
 std::unique_ptr<GuestTime> make_host_time(const SoftOptions& options) {
     if (options.clock == SoftClock::Virtual) return nullptr;
     return std::make_unique<HostTime>(options.timebase_hz);
@@ -89,9 +91,39 @@ int SoftVm::ioctl(uint32_t request, void* argument) {
             if (argument == nullptr) return -EFAULT;
             static_cast<kvm_soft_time*>(argument)->nanoseconds = nanoseconds();
             return 0;
+        case KVM_SOFT_SET_WINDOW:
+            if (argument == nullptr) return -EFAULT;
+            return set_window(*static_cast<const kvm_soft_window*>(argument));
         default:
             return -ENOTTY;
     }
+}
+
+// ---- the counted window ----
+
+int SoftVm::set_window(const kvm_soft_window& window) {
+    if (window.open == window.close) return -EINVAL;
+    if (window.count != 0 && window.events == 0) return -EFAULT;
+    uint32_t parts = 0;
+    for (uint32_t n = 0; n < window.count; ++n) {
+        uint32_t code;
+        std::memcpy(&code,
+                    reinterpret_cast<const uint8_t*>(static_cast<uintptr_t>(window.events)) +
+                        size_t{n} * sizeof code,
+                    sizeof code);
+        const core::Event* const event = core::find_event(code);
+        if (event == nullptr || !total_of(event->source, {}, &kNoModelled)) return -EINVAL;
+        parts |= event->source.part;
+    }
+    window_.open_mark = window.open;
+    window_.close_mark = window.close;
+    window_.model_parts = parts;
+    for_each_vcpu([](SoftVcpu& vcpu) { vcpu.count_window(); });
+    return 0;
+}
+
+void SoftVm::window_changed() {
+    if (has_others_) for_each_vcpu([](SoftVcpu& vcpu) { vcpu.hurry(); });
 }
 
 // ---- memory ----

@@ -12,6 +12,7 @@
 #include "core/interconnect.h"
 #include "core/physical_memory.h"
 #include "kvm/handles.h"
+#include "kvm/soft/count_window.h"
 #include "kvm/soft/execution_gate.h"
 #include "kvm/soft/guest_time.h"
 #include "kvm/soft/mailbox.h"
@@ -50,6 +51,9 @@ class SoftVm final : public Vm, public core::Interconnect {
     Turns& turns() { return turns_; }
     bool has_others() const { return has_others_.load(std::memory_order_relaxed); }
     ExecutionGate& gate() { return gate_; }
+    CountWindow& window() { return window_; }
+    // Every vCPU looks at the window soon.
+    void window_changed();
     void remove_vcpu(SoftVcpu& vcpu);
     // A started CPU is active, rests because it can go no further, or is gone. Resting is refused
     // (false) to the last active one.
@@ -66,6 +70,7 @@ class SoftVm final : public Vm, public core::Interconnect {
   private:
     int set_memory_region(const kvm_userspace_memory_region& region);
     bool overlaps_other_slot(const kvm_userspace_memory_region& region) const;
+    int set_window(const kvm_soft_window& window);
     int reserve_perfmon();
     int release_perfmon();
     int own_perfmon();
@@ -95,6 +100,7 @@ class SoftVm final : public Vm, public core::Interconnect {
     Turns turns_{clock_};
     core::PhysicalMemory memory_;  // changed under a pause of gate_
     ExecutionGate gate_;
+    CountWindow window_;
 
     // Taken in this order. The second is never held while waiting for a vCPU.
     mutable std::mutex configuration_mutex_;  // memory_'s changes, perfmon_*

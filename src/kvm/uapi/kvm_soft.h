@@ -100,6 +100,49 @@ struct kvm_soft_event_totals {
 #define KVM_SOFT_GET_EVENT_TOTALS KVM_PPC_IOWR(0xf6, struct kvm_soft_event_totals)
 
 /*
+ * Counts of a stretch of the guest's course, its window, apart for user and supervisor mode. The
+ * guest marks it with mtspr DDAM (SPR 576), which user mode may write:
+ *  - it opens at the first system call after `open` was written on the same vCPU: the sc is not in
+ *    it, what the kernel does of the call is;
+ *  - it closes before the mtspr that writes `close`.
+ * There is one window in a VM's life; a vCPU beside the marking one counts from and to the next
+ * instruction boundary at which it looks. Setting, getting and having a window changes nothing in
+ * the guest.
+ *
+ * KVM_SOFT_SET_WINDOW (VM), before the first KVM_RUN. `events` are those that are to be counted
+ * beside the ones of KVM_SOFT_GET_EVENT_TOTALS: for those of the timing model it runs while the
+ * window is open, from an empty state. -EINVAL: `open` and `close` are the same, or an event cannot
+ * be counted.
+ * KVM_SOFT_GET_WINDOW (vCPU): what this vCPU counted, by ascending event code.
+ */
+struct kvm_soft_window {
+    __u32 open;
+    __u32 close;
+    __u64 events; /* address of an array of event codes */
+    __u32 count;  /* how many it has */
+    __u32 padding;
+};
+#define KVM_SOFT_WINDOW_AHEAD 0u
+#define KVM_SOFT_WINDOW_OPEN 1u
+#define KVM_SOFT_WINDOW_CLOSED 2u
+struct kvm_soft_window_count {
+    __u64 user;
+    __u64 supervisor;
+    __u32 event; /* as PMLCa[EVENT] selects it */
+    __u32 padding;
+};
+struct kvm_soft_window_counts {
+    __u64 entries;     /* in: address of an array of kvm_soft_window_count */
+    __u32 room;        /* in: how many entries it has */
+    __u32 count;       /* out */
+    __u64 nanoseconds; /* out: guest time from opening to closing, or 0 */
+    __u32 state;       /* out: KVM_SOFT_WINDOW_* */
+    __u32 padding;
+};
+#define KVM_SOFT_SET_WINDOW KVM_PPC_IOW(0xf7, struct kvm_soft_window)
+#define KVM_SOFT_GET_WINDOW KVM_PPC_IOWR(0xf8, struct kvm_soft_window_counts)
+
+/*
  * KVM_SOFT_OWN_PERFMON (VM, no argument): this VM is a machine of its own and no guest of this one.
  * Its software core has its performance monitor like all the rest of it, without a reservation, for
  * as long as the VM is there. KVM_RESERVE_PERFMON and KVM_RELEASE_PERFMON give -EINVAL from then

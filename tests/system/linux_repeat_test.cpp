@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// --clock=virtual makes a whole run the same, bit for bit: boot, console, counts, samples.
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "subprocess.h"
+
+namespace perfvisor::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Counting, sampling by count and by frequency with call chains, and all that Linux has to tell of
+// time, interrupts and chance. perf.data goes out as it is.
+const std::string kCommand = R"(
+cd /tmp
+perf stat -e cycles,instructions,branches,r9,ra,r56,r59 hot 20 2>&1
+perf record -q -e instructions:u -c 9973 -o count.data hot 60 2>&1
+perf script -i count.data 2>&1
+perf record -q -g -e cycles -F 2000 -o often.data syscalls 300 2>&1
+perf report -i often.data --stdio 2>&1
+perf record -q -e cpu-clock -F 500 -o clock.data hot 60 2>&1
+cat count.data often.data clock.data
+cat /proc/interrupts /proc/stat /proc/uptime /proc/timer_list
+cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid
+date; hwclock; sleep 0.3; head -c 64 /dev/urandom; ls -lR --full-time /tmp /dev
+dmesg
+)";
+
+struct Course {
+    std::string out, console;
+};
+
+class Repeated : public testing::Test {
+  protected:
+    void SetUp() override {
+        std::string name = (fs::temp_directory_path() / "perfvisor-repeat-XXXXXX").string();
+        ASSERT_NE(mkdtemp(name.data()), nullptr);
+        directory_ = name;
+    }
+    void TearDown() override { fs::remove_all(directory_); }
+
+    Course once(const std::string& engine) const {
+        const std::string log = (directory_ / "console").string();
+        const Finished result = linux_guest(
+            kCommand, {"--reserve-perfmon=required", "--clock=virtual", "--engine=" + engine,
+                       "--console-log", log, "--runtime-dir", (directory_ / "run").string()});
+        EXPECT_EQ(result.status, 0) << result.err;
+        EXPECT_GT(result.out.size(), 20'000u);
+        std::stringstream console;
+        console << std::ifstream(log).rdbuf();
+        EXPECT_NE(console.str().find("Linux version"), std::string::npos);
+        return {result.out, console.str()};
+    }
+    fs::path directory_;
+};
+
+// Where two texts begin to differ, for the failure's sake.
+std::string difference(const std::string& a, const std::string& b) {
+    const auto [at, other] = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
+    if (at == a.end() && other == b.end()) return "";
+    const auto offset = static_cast<size_t>(at - a.begin());
+    const size_t from = offset < 200 ? 0 : offset - 200;
+    return "at byte " + std::to_string(offset) + ":\n" + a.substr(from, 400) + "\n---- or ----\n" +
+           b.substr(from, 400);
+}
+
+// Stops the guest behind a monitor's socket, looks at its counts and lets it go on. True if it was
+// there to answer.
+bool look_at_guest(const std::string& path) {
+    const int socket = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_un address = {};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+    bool answered = connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+    for (const std::string command :
+         {R"({"execute":"qmp_capabilities"})", R"({"execute":"stop"})",
+          R"({"execute":"query-stats","arguments":{"target":"vcpu"}})", R"({"execute":"cont"})"}) {
+        char reply[4096];
+        pollfd readable = {socket, POLLIN, 0};
+        answered = answered &&
+                   send(socket, (command + "\n").data(), command.size() + 1, MSG_NOSIGNAL) > 0 &&
+                   poll(&readable, 1, 10'000) == 1 && read(socket, reply, sizeof reply) > 0;
+    }
+    close(socket);
+    return answered;
+}
+
+TEST_F(Repeated, TwoRunsAreTheSameToTheByte) {
+    const Course first = once("translator"), second = once("translator");
+    EXPECT_EQ(difference(first.out, second.out), "");
+    EXPECT_EQ(difference(first.console, second.console), "");
+}
+
+TEST_F(Repeated, BothEnginesGiveTheSameRun) {
+    const Course translated = once("translator"), interpreted = once("interpreter");
+    EXPECT_EQ(difference(translated.out, interpreted.out), "");
+    EXPECT_EQ(difference(translated.console, interpreted.console), "");
+}
+
+// What a monitor's clients look at and stop is no input.
+TEST_F(Repeated, ARunThatIsLookedAtIsTheSame) {
+    const Course alone = once("translator");
+    std::atomic<bool> done{false};
+    int looks = 0;
+    std::thread looker([&] {
+        while (!done) {
+            for (const auto& entry : fs::directory_iterator(directory_ / "run"))
+                if (entry.path().extension() == ".qmp") looks += look_at_guest(entry.path());
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        }
+    });
+    const Course watched = once("translator");
+    done = true;
+    looker.join();
+    EXPECT_GT(looks, 0);
+    EXPECT_EQ(difference(alone.out, watched.out), "");
+    EXPECT_EQ(difference(alone.console, watched.console), "");
+}
+
+}  // namespace
+}  // namespace perfvisor::test
