@@ -53,6 +53,8 @@ struct Tuning {
     size_t code_bytes = size_t{32} << 20;
     // How often a block is interpreted before it is worth translating.
     unsigned patience = 2;
+    // How often a translated block runs before a trace is made from there, 1 or more.
+    unsigned trace_after = 4000;
 };
 
 // The engine of this kind for the core. Fails where this host has none; every host has the

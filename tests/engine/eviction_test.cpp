@@ -64,7 +64,8 @@ TEST(Eviction, GivesWhatTheInterpreterGives) {
 }
 
 TEST(Eviction, IsNoneWhereTheCodeFits) {
-    Guest guest(EngineKind::Translator);
+    Guest guest(EngineKind::Translator, core::find_core_model("e500mc"), 0x200000, nullptr,
+                {.patience = 0});
     prepare(guest);
     ASSERT_TRUE(guest.run(10'000'000));
     const auto& translator = dynamic_cast<engine::translator::Translator&>(guest.engine());

@@ -37,7 +37,7 @@ class Fuzzer {
                  tuning) {}
 
     // A cache that is too small, and code that is interpreted at first.
-    static constexpr engine::Tuning kTiny = {.code_bytes = 1, .patience = 1};
+    static constexpr engine::Tuning kTiny = {.code_bytes = 1, .patience = 1, .trace_after = 1};
 
     struct Result {
         std::string failure;  // empty: the engines agree

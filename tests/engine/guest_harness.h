@@ -43,7 +43,7 @@ class Guest {
     static constexpr uint32_t kData = 0x40000;
 
     // Translates what is executed at once: most tests execute it once.
-    static constexpr engine::Tuning kImpatient = {.patience = 0};
+    static constexpr engine::Tuning kImpatient = {.patience = 0, .trace_after = 2};
 
     explicit Guest(engine::EngineKind kind = engine::EngineKind::PERFVISOR_TEST_ENGINE,
                    const core::CoreModel* model = core::find_core_model("e500mc"),

@@ -63,6 +63,13 @@ bool BlockCache::invalidate(uint64_t physical, uint64_t length) {
     return any;
 }
 
+void BlockCache::remove(Block& block) {
+    const auto found = pages_.find(block.physical & kPageMask);
+    std::erase(found->second, &block);
+    drop(block);
+    if (found->second.empty()) pages_.erase(found);
+}
+
 // The code stays where it is until the whole cache is cleared, so that a block may drop itself.
 void BlockCache::drop(Block& block) {
     for (uint32_t number : block.incoming)
@@ -82,16 +89,18 @@ void BlockCache::drop(Block& block) {
     *place = std::move(behind);
 }
 
-void BlockCache::drop_code(const uint8_t* begin, const uint8_t* end) {
+bool BlockCache::drop_code(const uint8_t* begin, const uint8_t* end) {
+    bool any = false;
     for (auto page = pages_.begin(); page != pages_.end();) {
         std::vector<Block*>& blocks = page->second;
         std::erase_if(blocks, [&](Block* block) {
             if (block->code < begin || block->code >= end) return false;
             drop(*block);
-            return true;
+            return any = true;
         });
         page = blocks.empty() ? pages_.erase(page) : std::next(page);
     }
+    return any;
 }
 
 void BlockCache::clear() {

@@ -29,15 +29,18 @@ struct Edge {
 struct Block {
     uint64_t physical = 0;  // of the first instruction
     uint32_t pc = 0;
-    uint32_t mode = 0;                         // Mode::bits
-    uint32_t count = 0;                        // instructions
-    uint8_t* code = nullptr;                   // in the view to write
-    const uint8_t* entry = nullptr;            // in the view to execute
+    uint32_t mode = 0;              // Mode::bits
+    uint32_t count = 0;             // instructions
+    uint64_t first = 0, bytes = 0;  // from which it was translated, physical
+    bool is_trace = false;
+    uint32_t process = 0;            // bits 32 and up of the jumps' keys where it was translated
+    uint8_t* code = nullptr;         // in the view to write
+    const uint8_t* entry = nullptr;  // in the view to execute
     std::vector<uint32_t> outgoing, incoming;  // edges
     std::unique_ptr<Block> next;               // in its bucket
 
     bool overlaps(uint64_t start, uint64_t length) const {
-        return physical < start + length && start < physical + 4 * uint64_t{count};
+        return first < start + length && start < first + bytes;
     }
 };
 
@@ -49,10 +52,13 @@ class BlockCache {
     bool page_has_blocks(uint64_t physical) const;
     // Enters a block; its edges have been made with new_edge() and name it.
     Block* add(std::unique_ptr<Block> block);
+    // Drops one block.
+    void remove(Block& block);
     // Drops the blocks that overlap [physical, physical + length); false if there were none.
     bool invalidate(uint64_t physical, uint64_t length);
-    // Drops the blocks whose code lies in [begin, end), in the view to write.
-    void drop_code(const uint8_t* begin, const uint8_t* end);
+    // Drops the blocks whose code lies in [begin, end), in the view to write; false if there were
+    // none.
+    bool drop_code(const uint8_t* begin, const uint8_t* end);
     void clear();
 
     uint32_t new_edge(const Edge& edge);

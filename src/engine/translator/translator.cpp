@@ -8,6 +8,7 @@
 #include <new>
 #include <utility>
 
+#include "core/host_access.h"
 #include "engine/translator/float_status.h"
 
 namespace perfvisor::engine::translator {
@@ -72,7 +73,9 @@ Translator::Translator(core::Core& core, const Tuning& tuning, x64::CodeBuffer b
       blocks_(shared_),
       runtime_(x64::emit_runtime(buffer_, core.state, callbacks())),
       emitter_(buffer_, runtime_, blocks_, core),
-      patience_(tuning.patience) {
+      patience_(tuning.patience),
+      trace_after_(static_cast<int32_t>(std::clamp(tuning.trace_after, 1u, 1u << 30))) {
+    shared_.heat.fill(trace_after_);
     const size_t bytes = buffer_.code_bytes() - static_cast<size_t>(runtime_.end - buffer_.code());
     regions_ = static_cast<unsigned>(std::clamp<size_t>(bytes / kSmallestRegion, 2, kMostRegions));
     region_bytes_ = bytes / regions_;
@@ -221,10 +224,9 @@ void Translator::use_region(unsigned number) {
 // The oldest code goes, a region at a time: translated again what of it is still needed.
 void Translator::next_region() {
     ++clears_;
-    ++evictions_;
     use_region((region_ + 1) % regions_);
     const uint8_t* begin = runtime_.end + region_ * region_bytes_;
-    blocks_.drop_code(begin, begin + region_bytes_);
+    if (blocks_.drop_code(begin, begin + region_bytes_)) ++evictions_;
 }
 
 Block* Translator::translate(uint64_t physical, Mode mode) {
@@ -234,6 +236,7 @@ Block* Translator::translate(uint64_t physical, Mode mode) {
     block->physical = physical;
     block->pc = static_cast<uint32_t>(core_.state.pc);
     block->mode = mode.bits();
+    block->process = static_cast<uint32_t>(jump_key() >> 32);
     decode_block(core_.model(), block->pc, core_.memory().host(physical), mode, guest_);
     emitter_.emit(guest_, *block);
     return blocks_.add(std::move(block));
@@ -253,7 +256,7 @@ bool Translator::execute(const uint8_t* code) {
             return true;
         case x64::Exit::Budget:
             // The next block is longer than what is left: of this run, or only of this piece.
-            if (left_ >= kMaxBlockInstructions || allowed == kLongestRun) return true;
+            if (left_ >= kMaxTraceInstructions || allowed == kLongestRun) return true;
             if (whole_blocks_) {
                 block_is_too_long_ = true;
                 return true;
@@ -261,6 +264,8 @@ bool Translator::execute(const uint8_t* code) {
             return interpret(left_) != Stop::Mmio;
         case x64::Exit::Fault:
             return stopped();
+        case x64::Exit::Hot:
+            return record_trace();
         default:
             return true;
     }
@@ -296,7 +301,8 @@ bool Translator::stopped() {
 }
 
 // The edge's block was executed and leads to pc: directly from now on, if it always does. In the
-// same page it does; to another where the translation is every process's, until that changes.
+// same page it does; to another where the translation is every process's, or in user mode that of
+// the process for which the block was translated, until that changes.
 void Translator::link(uint32_t number) {
     const CpuState& state = core_.state;
     const Edge* edge = blocks_.edge(number);
@@ -311,10 +317,87 @@ void Translator::link(uint32_t number) {
         if (same_page) blocks_.link(number, *to);
         return;
     }
-    if (pc_is_global_)
+    const bool own = (state.msr & core::msr::kPR) && from->process == jump_key() >> 32;
+    if (own || pc_is_global_)
         blocks_.link(number, *to);
     else
         blocks_.link_to_look_up(number);
+}
+
+// ---- traces ----
+
+bool Translator::record_trace() {
+    CpuState& state = core_.state;
+    const Mode mode = Mode::of(state);
+    uint64_t physical = 0;
+    if (!core_.translate_fetch(state.pc, physical)) return stopped();
+    shared_.heat[x64::heat_index(physical)] = trace_after_;
+    const auto head = static_cast<uint32_t>(state.pc);
+    path_.clear();
+    code_changed_ = false;
+    const bool answered = follow_path(mode);
+    if (!emitter_.has_room()) next_region();
+    Block* plain = blocks_.find(physical, head, mode.bits());
+    const bool usable = !path_.empty() && !code_changed_;
+    if (usable && plain && !plain->is_trace) translate_path(*plain, mode);
+    return answered;
+}
+
+// To where the trace began, to another page, or to what a trace cannot have inside.
+bool Translator::follow_path(Mode mode) {
+    CpuState& state = core_.state;
+    const auto head = static_cast<uint32_t>(state.pc);
+    uint64_t physical = 0;
+    if (!core_.translate_fetch(head, physical)) return stopped();
+    const uint8_t* page = core_.memory().host(physical & core::kPageMask);
+    bool goes_on = false;  // behind the last instruction, a trace might
+    while (path_.size() < kMaxTraceInstructions) {
+        const auto pc = static_cast<uint32_t>(state.pc);
+        if (((pc ^ head) & static_cast<uint32_t>(core::kPageMask)) != 0) break;
+        if (std::find(path_.begin(), path_.end(), pc) != path_.end()) {
+            if (pc == head && goes_on) unroll_path();
+            break;
+        }
+        if (left_ <= 0 || core_.debug_armed() ||
+            state.attention.load(std::memory_order_relaxed) != 0)
+            break;
+        const uint32_t word =
+            core::from_big_endian(core::read_guest<uint32_t>(page + pc % core::kPageSize));
+        const bool inside = may_be_inside_trace(core_.model(), word, mode);
+        const bool branches = isa::describe(isa::decode(word)).flags & isa::kBranch;
+        if (!inside && !branches) break;
+        const int64_t left = left_;
+        const uint64_t interrupts = state.totals[Total::Interrupts];
+        if (interpret(1) == Stop::Mmio) return false;
+        if (code_changed_ || left_ == left || state.totals[Total::Interrupts] != interrupts)
+            return true;
+        path_.push_back(pc);
+        goes_on = inside;
+        if (!inside) break;
+    }
+    return true;
+}
+
+// A short loop several times, as one budget and one count are enough for all of it.
+void Translator::unroll_path() {
+    constexpr size_t kTimes = 8, kLongest = 48;
+    const size_t length = path_.size();
+    for (size_t times = 1; times < kTimes && path_.size() + length <= kLongest; ++times)
+        for (size_t n = 0; n < length; ++n)
+            path_.push_back(path_[n]);
+}
+
+void Translator::translate_path(Block& plain, Mode mode) {
+    auto block = std::make_unique<Block>();
+    block->physical = plain.physical;
+    block->pc = plain.pc;
+    block->mode = plain.mode;
+    block->process = static_cast<uint32_t>(jump_key() >> 32);
+    decode_trace(core_.model(), path_, core_.memory().host(plain.physical & core::kPageMask), mode,
+                 guest_);
+    blocks_.remove(plain);
+    emitter_.emit(guest_, *block);
+    blocks_.add(std::move(block));
 }
 
 // ---- what translated code calls ----

@@ -75,6 +75,12 @@ class Translator final : public Engine,
     bool stays_cold(uint64_t physical);
     Block* translate(uint64_t physical, Mode mode);
     bool execute(const uint8_t* code);  // false: an access waits for an answer
+    // Interprets from pc on, where a block has run often, and makes a trace of the way it goes.
+    // False as above.
+    bool record_trace();
+    bool follow_path(Mode mode);
+    void unroll_path();
+    void translate_path(Block& plain, Mode mode);
     void link(uint32_t edge);
     // An exception or a device access at pc, which is not completed.
     bool stopped();
@@ -118,6 +124,8 @@ class Translator final : public Engine,
     unsigned regions_ = 1, region_ = 0;
     size_t region_bytes_ = 0;
     unsigned patience_;
+    const int32_t trace_after_;
+    std::vector<uint32_t> path_;  // of the trace being recorded
     bool is_cold_ = false;
     bool pc_is_global_ = false;  // look_up(): the translation of pc is every process's
     // How often code without a block was looked for, by physical address; several share a place.

@@ -42,25 +42,40 @@ struct GuestInstruction {
     interpreter::Decoded decoded;  // alone in its block: offsets are relative to pc
     bool refused;   // not there, privileged or without MSR[FP]: all it does is its interrupt
     Counts before;  // of the instructions before it
+    // A branch within a trace: where the block goes on, and whether that is where it is taken to.
+    uint32_t next_pc = 0;
+    bool follows_taken = false;
 };
 
-// One entry, straight on; exits at each branch, the last of them its end. All in one page.
+// One entry, one way to its end; exits at each branch, the last of them its end. All in one page.
+// A plain block goes straight on; a trace goes the way that execution went once.
 struct GuestBlock {
     uint32_t pc = 0;
     Mode mode;
+    bool is_trace = false;
     std::vector<GuestInstruction> instructions;  // 1 or more
-    Counts total;                                // of all of them; TakenBranches not
+    Counts total;                                // of all of them; the last one's TakenBranches not
 
-    uint32_t end_pc() const { return instructions.back().pc + 4; }
+    uint32_t lowest_pc() const;
+    uint32_t highest_pc() const;
 };
 
 constexpr unsigned kMaxBlockInstructions = 32;
+constexpr unsigned kMaxTraceInstructions = 64;
 
 // Decodes the block at `pc`, whose instructions are at `host` in host memory, as far as its page.
 void decode_block(const core::CoreModel& model, uint32_t pc, const uint8_t* host, Mode mode,
                   GuestBlock& block);
 
-// A conditional branch without link, within whose fall-through a block may go on.
+// The same for a trace: the instructions at the addresses `path`, at most kMaxTraceInstructions of
+// the page that begins at `page_host`, of which none but the last need end a block by itself, other
+// than by branching.
+void decode_trace(const core::CoreModel& model, const std::vector<uint32_t>& path,
+                  const uint8_t* page_host, Mode mode, GuestBlock& block);
+// Whether a trace may go on behind the instruction, some way or other.
+bool may_be_inside_trace(const core::CoreModel& model, uint32_t word, Mode mode);
+
+// A branch by a condition or by CTR, without link, within whose fall-through a block may go on.
 bool is_side_exit(const GuestInstruction& instruction);
 // Whether the instruction may change XER[SO].
 bool changes_summary_overflow(isa::Opcode opcode, uint32_t word);

@@ -20,13 +20,21 @@ bool Emitter::emit_branch(const GuestInstruction& in) {
                 mov(eax, in.pc + 4);
                 mov(qword[kState + kLrOffset], rax);
             }
+            if (!is_last()) return true;
+            store_all_pending();
             taken_exit(in, static_cast<uint32_t>(isa::li(w)) + (isa::aa(w) ? 0 : in.pc));
             return true;
         case Opcode::Bc:
-            emit_conditional(in);
+            if (is_last())
+                emit_conditional(in);
+            else
+                pass_conditional(in);
             return true;
         case Opcode::Bclr:
-            emit_indirect(in, kLrOffset);
+            if (is_last())
+                emit_indirect(in, kLrOffset);
+            else
+                pass_return(in);
             return true;
         case Opcode::Bcctr:
             emit_indirect(in, kCtrOffset);
@@ -65,6 +73,7 @@ void Emitter::indirect_exit(const GuestInstruction& in) {
     ++counts.branches;
     ++counts.taken;
     add_counts(counts);
+    restore_registers();
     look_up_jump();
 }
 
@@ -84,31 +93,33 @@ void Emitter::look_up_jump() {
 // Decrements CTR if BO says so; the label is where the branch is not taken.
 Label* Emitter::branch_unless(const GuestInstruction& in) {
     const unsigned bo = isa::rd(in.word), bit = isa::ra(in.word);
-    if ((bo & 20) == 20) return nullptr;
+    const auto field = static_cast<int>(bit / 4);
+    const bool by_bit = !(bo & 16), by_count = !(bo & 4);
+    // The flags of the difference that is stored last are those of the condition.
+    const bool pending = by_bit && pending_[bit / 4].kind != Pending::kNone && bit % 4 != 3;
+    store_all_pending(pending ? field : -1);
+    if (!by_bit && !by_count) return nullptr;
     Label* not_taken = new_label();
-    if (!(bo & 4)) {
-        if (!(bo & 16)) {
-            // The condition first, whose flags may be at hand; CTR is decremented either way.
-            const Jumps jumps = test_condition(bit);
-            Label* counted = new_label();
-            mov(ecx, dword[kState + kCtrOffset]);
-            lea(ecx, ptr[rcx - 1]);
-            mov(dword[kState + kCtrOffset], ecx);
-            (this->*((bo & 8) ? jumps.if_set : jumps.if_clear))(*counted, T_NEAR);
-            jmp(*not_taken, T_NEAR);
-            L(*counted);
-            test(ecx, ecx);
-        } else {
-            sub(dword[kState + kCtrOffset], 1);
+    if (by_bit) {
+        const unsigned if_set = pending ? condition_of_difference(bit) : test_condition(bit);
+        const unsigned if_taken = (bo & 8) ? if_set : if_set ^ 1;
+        if (!by_count) {
+            jump_if(if_taken ^ 1, *not_taken);
+            return not_taken;
         }
-        if (bo & 2)
-            jnz(*not_taken, T_NEAR);
-        else
-            jz(*not_taken, T_NEAR);
-        return not_taken;
+        // CTR is decremented either way.
+        Label* counted = new_label();
+        mov(ecx, dword[kState + kCtrOffset]);
+        lea(ecx, ptr[rcx - 1]);
+        mov(dword[kState + kCtrOffset], ecx);
+        jump_if(if_taken, *counted);
+        jmp(*not_taken, T_NEAR);
+        L(*counted);
+        test(ecx, ecx);
+    } else {
+        sub(dword[kState + kCtrOffset], 1);
     }
-    const Jumps jumps = test_condition(bit);
-    (this->*((bo & 8) ? jumps.if_clear : jumps.if_set))(*not_taken, T_NEAR);
+    jump_if((bo & 2) ? kEqual ^ 1 : kEqual, *not_taken);
     return not_taken;
 }
 
@@ -116,33 +127,81 @@ Label* Emitter::branch_unless(const GuestInstruction& in) {
 void Emitter::emit_conditional(const GuestInstruction& in) {
     const uint32_t w = in.word;
     const uint32_t target_pc = static_cast<uint32_t>(isa::bd(w)) + (isa::aa(w) ? 0 : in.pc);
-    const bool is_last = index_ + 1 == guest_->instructions.size();
     if (isa::lk(w)) {
         mov(eax, in.pc + 4);
         mov(qword[kState + kLrOffset], rax);
     }
-    if (!is_last && (isa::rd(w) & 4)) {
-        // Straight on where it is not taken; the way out is cold.
-        Label* taken = new_label();
-        const Jumps jumps = test_condition(isa::ra(w));
-        (this->*((isa::rd(w) & 8) ? jumps.if_set : jumps.if_clear))(*taken, T_NEAR);
-        later([this, &in, taken, target_pc, done = index_ + 1] {
-            L(*taken);
-            refund(done);
-            taken_exit(in, target_pc);
-        });
-        return;
-    }
     Label* not_taken = branch_unless(in);
-    if (!is_last) refund(index_ + 1);
     taken_exit(in, target_pc);
     if (!not_taken) return;
     L(*not_taken);
-    flags_field_ = -1;
-    if (is_last && !is_side_exit(in)) {
+    if (!is_side_exit(in)) {
         add_counts(guest_->total);
         go_to(in.pc + 4);
     }
+}
+
+// bc within a block, by a bit of CR or by CTR
+void Emitter::pass_conditional(const GuestInstruction& in) {
+    const uint32_t w = in.word;
+    const unsigned bo = isa::rd(w);
+    unsigned if_taken = 0;
+    if (bo & 4) {
+        const unsigned if_set = test_condition(isa::ra(w));
+        if_taken = (bo & 8) ? if_set : if_set ^ 1;
+    } else {
+        sub(dword[kState + kCtrOffset], 1);
+        if_taken = (bo & 2) ? kEqual : kEqual ^ 1;
+    }
+    Label* out = new_label();
+    jump_if(in.follows_taken ? if_taken ^ 1 : if_taken, *out);
+    later([this, &in, out, done = index_ + 1, remembered = remember_pending()] {
+        L(*out);
+        complete(remembered);
+        refund(done);
+        if (in.follows_taken)
+            not_taken_exit(in);
+        else
+            taken_exit(in, static_cast<uint32_t>(isa::bd(in.word)) + in.pc);
+    });
+}
+
+void Emitter::not_taken_exit(const GuestInstruction& in) {
+    Counts counts = in.before;
+    ++counts.branches;
+    add_counts(counts);
+    go_to(in.pc + 4);
+}
+
+// bclr within a block, that went on at next_pc once
+void Emitter::pass_return(const GuestInstruction& in) {
+    const unsigned bo = isa::rd(in.word);
+    const bool always = (bo & 20) == 20;
+    const bool follows_taken = always || in.follows_taken;
+    Label *elsewhere = new_label(), *out = new_label();
+    if (!always) {
+        const unsigned if_set = test_condition(isa::ra(in.word));
+        const unsigned if_taken = (bo & 8) ? if_set : if_set ^ 1;
+        jump_if(follows_taken ? if_taken ^ 1 : if_taken, follows_taken ? *out : *elsewhere);
+    }
+    if (follows_taken) {
+        cmp(dword[kState + kLrOffset], in.next_pc);
+        jump_if(kEqual ^ 1, *elsewhere);
+    }
+    later([this, &in, elsewhere, out, always, follows_taken, done = index_ + 1,
+           remembered = remember_pending()] {
+        L(*elsewhere);
+        complete(remembered);
+        refund(done);
+        mov(eax, dword[kState + kLrOffset]);
+        and_(eax, -4);
+        indirect_exit(in);
+        if (always || !follows_taken) return;
+        L(*out);
+        complete(remembered);
+        refund(done);
+        not_taken_exit(in);
+    });
 }
 
 // bclr[l], bcctr[l]; the decrement of bcctr is an invalid form and not done

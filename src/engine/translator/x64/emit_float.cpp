@@ -186,9 +186,9 @@ bool Emitter::emit_float_arithmetic(const GuestInstruction& in) {
                    c = isa::rc_field(in.word);
     Label *slow = new_label(), *done = new_label();
     Label* stopped = stopped_at(in);
-    later([this, &in, slow, stopped, done] {
+    later([this, &in, slow, stopped, done, remembered = remember_pending()] {
         L(*slow);
-        call_handler(in, stopped, done);
+        call_handler(in, remembered, stopped, done);
     });
     test(dword[kState + kFpscrOffset], fpu::kFex | fpu::kXe | fpu::kOe | fpu::kUe | fpu::kRn);
     jnz(*slow, T_NEAR);
@@ -224,9 +224,10 @@ bool Emitter::emit_float_compare(const GuestInstruction& in) {
     const unsigned field = isa::crfd(in.word);
     Label *slow = new_label(), *done = new_label();
     Label* stopped = stopped_at(in);
-    later([this, &in, slow, stopped, done] {
+    pending_[field] = {};
+    later([this, &in, slow, stopped, done, remembered = remember_pending()] {
         L(*slow);
-        call_handler(in, stopped, done);
+        call_handler(in, remembered, stopped, done);
     });
     test(dword[kState + kFpscrOffset], fpu::kFex);
     jnz(*slow, T_NEAR);
@@ -427,7 +428,8 @@ bool Emitter::emit_float_store(const GuestInstruction& in) {
     update_base(in, access);
     Label* done = new_label();
     L(*done);
-    later([this, &in, slow, stored, stopped, denormal, done, access] {
+    later([this, &in, slow, stored, stopped, denormal, done, access,
+           remembered = remember_pending()] {
         L(*slow);
         vmovq(rdx, xmm1);
         call(calls().store[access.size_log2]);
@@ -436,9 +438,10 @@ bool Emitter::emit_float_store(const GuestInstruction& in) {
         cmp(edx, static_cast<uint32_t>(kStopped));
         je(*stopped, T_NEAR);
         update_base(in, access);
+        complete(remembered);
         leave_after(in);
         L(*denormal);
-        call_handler(in, stopped, done);
+        call_handler(in, remembered, stopped, done);
     });
     return true;
 }

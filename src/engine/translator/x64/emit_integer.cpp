@@ -92,7 +92,7 @@ bool Emitter::emit_arithmetic(const GuestInstruction& in) {
         default:
             return false;
     }
-    if (isa::record(w)) record(in, use(d, eax));
+    if (isa::record(w)) record(d);
     return true;
 }
 
@@ -104,10 +104,10 @@ void Emitter::load_carry() {
     add(cl, 0xff);
 }
 void Emitter::store_carry() {
-    setc(byte[kState + kCaOffset]);
+    if (carry_lives()) setc(byte[kState + kCaOffset]);
 }
 void Emitter::store_not_borrow() {
-    setnc(byte[kState + kCaOffset]);
+    if (carry_lives()) setnc(byte[kState + kCaOffset]);
 }
 
 bool Emitter::emit_carrying(const GuestInstruction& in) {
@@ -169,7 +169,7 @@ bool Emitter::emit_carrying(const GuestInstruction& in) {
             return false;
     }
     put(d, eax);
-    if (is_record) record(in, eax);
+    if (is_record) record(d);
     return true;
 }
 
@@ -211,7 +211,7 @@ bool Emitter::emit_multiply(const GuestInstruction& in) {
         default:
             return false;
     }
-    if (is_record) record(in, use(d, eax));
+    if (is_record) record(d);
     return true;
 }
 
@@ -346,7 +346,7 @@ bool Emitter::emit_logic(const GuestInstruction& in) {
         default:
             return false;
     }
-    if (is_record) record(in, use(a, eax));
+    if (is_record) record(a);
     return true;
 }
 
@@ -387,7 +387,7 @@ bool Emitter::emit_shift(const GuestInstruction& in) {
         default:
             return false;
     }
-    if (isa::record(w)) record(in, use(a, eax));
+    if (isa::record(w)) record(a);
     return true;
 }
 
@@ -397,6 +397,11 @@ void Emitter::shift_algebraic(const GuestInstruction& in) {
     if (in.opcode == Opcode::Srawi) {
         const unsigned count = b;
         fetch(eax, s);
+        if (!carry_lives()) {
+            sar(eax, static_cast<int>(count));
+            put(a, eax);
+            return;
+        }
         mov(ecx, eax);
         sar(eax, static_cast<int>(count));
         // Bits lost, and the sign: both must be there.
@@ -412,6 +417,10 @@ void Emitter::shift_algebraic(const GuestInstruction& in) {
     with(s, [&](const Xbyak::Operand& operand) { movsxd(rdx, operand); });
     fetch(ecx, b);
     sarx(rax, rdx, rcx);
+    if (!carry_lives()) {
+        put(a, eax);
+        return;
+    }
     shlx(rcx, rax, rcx);
     cmp(rcx, rdx);
     setne(cl);

@@ -230,7 +230,7 @@ bool Emitter::emit_store(const GuestInstruction& in) {
     }
     L(*stored);
     update_base(in, access);
-    later([this, &in, slow, stored, stopped, access, s] {
+    later([this, &in, slow, stored, stopped, access, s, remembered = remember_pending()] {
         L(*slow);
         fetch(edx, s);
         if (access.reversed) {
@@ -243,9 +243,56 @@ bool Emitter::emit_store(const GuestInstruction& in) {
         cmp(edx, static_cast<uint32_t>(kStopped));
         je(*stopped, T_NEAR);
         update_base(in, access);
+        complete(remembered);
         leave_after(in);
     });
     return true;
+}
+
+// Where the run crosses into another page, is misaligned, or its page is not in the map, each
+// access is done by itself, in cold code.
+void Emitter::emit_run(const AccessRun& run) {
+    const unsigned first = index_;
+    const GuestInstruction* instructions = &guest_->instructions[first];
+    const bool is_load = instructions->opcode == Opcode::Lwz;
+    for (unsigned n = 0; n < run.count; ++n) {
+        index_ = first + n;
+        store_pending_of(liveness_.effects(index_).writes, 0);
+    }
+    index_ = first;
+    Label *slow = new_label(), *done = new_label();
+    lea(eax, ptr[use(isa::ra(instructions->word), eax).cvt64() + run.lowest]);
+    mov(ecx, eax);
+    and_(ecx, static_cast<int>(core::kPageSize - 1));
+    cmp(ecx, static_cast<int>(core::kPageSize - run.span));
+    ja(*slow, T_NEAR);
+    translate(2, is_load ? kReadPages : kWritePages, slow);
+    add(rcx, rax);
+    for (unsigned n = 0; n < run.count; ++n) {
+        const uint32_t w = instructions[n].word;
+        const Xbyak::Address there = dword[rcx + (isa::si(w) - run.lowest)];
+        if (is_load) {
+            const Reg32 result = target(isa::rd(w), eax);
+            movbe(result, there);
+            put(isa::rd(w), result);
+        } else {
+            movbe(there, use(isa::rd(w), eax));
+        }
+    }
+    L(*done);
+    later([this, slow, done, first, count = run.count, is_load, remembered = remember_pending()] {
+        L(*slow);
+        pending_ = remembered_[remembered];
+        for (index_ = first; index_ < first + count; ++index_) {
+            const GuestInstruction& in = guest_->instructions[index_];
+            if (is_load)
+                emit_load(in);
+            else
+                emit_store(in);
+        }
+        pending_ = {};
+        jmp(*done);
+    });
 }
 
 // lmw, stmw within a page; the rest, misaligned ones included, is the interpreter's.
@@ -253,6 +300,7 @@ bool Emitter::emit_multiple(const GuestInstruction& in) {
     const bool is_load = in.opcode == Opcode::Lmw;
     if (!is_load && in.opcode != Opcode::Stmw) return false;
     const unsigned first = isa::rd(in.word);
+    if (is_load) store_all_pending();  // it may end in the middle, with some registers loaded
     Label *slow = new_label(), *done = new_label();
     Label* stopped = stopped_at(in);
     address(in, {2, false, false});
@@ -273,9 +321,9 @@ bool Emitter::emit_multiple(const GuestInstruction& in) {
         }
     }
     L(*done);
-    later([this, &in, slow, stopped, done] {
+    later([this, &in, slow, stopped, done, remembered = remember_pending()] {
         L(*slow);
-        call_handler(in, stopped, done);
+        call_handler(in, remembered, stopped, done);
     });
     return true;
 }

@@ -13,12 +13,6 @@ namespace {
 // A generous bound for one instruction with its cold code.
 constexpr size_t kInstructionBytes = 512;
 
-// Tests a condition, and moves at most.
-bool keeps_flags(isa::Opcode opcode) {
-    return opcode == isa::Opcode::Bc || opcode == isa::Opcode::Bclr ||
-           opcode == isa::Opcode::Bcctr || opcode == isa::Opcode::Isel;
-}
-
 const interpreter::Op* stop(core::Core&, const interpreter::Op*) {
     return nullptr;
 }
@@ -36,7 +30,7 @@ Emitter::Emitter(CodeBuffer& buffer, const RuntimeCode& runtime, BlockCache& blo
 }
 
 bool Emitter::has_room() const {
-    return getCurr() + kInstructionBytes * (kMaxBlockInstructions + 1) < end_;
+    return getCurr() + kInstructionBytes * (kMaxTraceInstructions + 1) < end_;
 }
 
 void Emitter::use(const uint8_t* begin, const uint8_t* end) {
@@ -47,12 +41,18 @@ void Emitter::use(const uint8_t* begin, const uint8_t* end) {
 void Emitter::emit(const GuestBlock& guest, Block& block) {
     guest_ = &guest;
     block_ = &block;
-    flags_field_ = -1;
+    liveness_.analyse(guest);
+    pending_ = {};
     align(16);
     block.code = const_cast<uint8_t*>(getCurr());
     block.entry = buffer_.executable(block.code);
     block.count = static_cast<uint32_t>(guest.instructions.size());
+    const uint32_t lowest = guest.lowest_pc();
+    block.first = block.physical - (guest.pc - lowest);
+    block.bytes = uint64_t{guest.highest_pc()} - lowest + 4;
+    block.is_trace = guest.is_trace;
 
+    choose_registers();
     Label* out = new_label();
     sub(kBudget, static_cast<int>(block.count));
     js(*out);
@@ -61,9 +61,53 @@ void Emitter::emit(const GuestBlock& guest, Block& block) {
         refund(0);
         leave(guest_->pc, Exit::Budget);
     });
-    for (index_ = 0; index_ < guest.instructions.size(); ++index_)
-        emit_instruction(guest.instructions[index_]);
+    if (!guest.is_trace) count_heat();
+    for (index_ = 0; index_ < guest.instructions.size(); ++index_) {
+        if (const AccessRun run = access_run_at(guest, index_); run.count != 0) {
+            emit_run(run);
+            index_ += run.count - 1;
+        } else {
+            emit_instruction(guest.instructions[index_]);
+        }
+    }
     emit_cold();
+}
+
+void Emitter::choose_registers() {
+    uint32_t pinned = 0;
+    hosts_.fill(-1);
+    for (const Pinned& pin : kPinned) {
+        hosts_[pin.guest] = static_cast<int8_t>(pin.host);
+        pinned |= 1u << pin.guest;
+    }
+    exchanges_ = choose_exchanges(*guest_, liveness_, pinned);
+    again_ = nullptr;
+    if (exchanges_.empty()) return;
+    exchange_registers();
+    again_ = new_label();
+    L(*again_);
+}
+
+void Emitter::exchange_registers() {
+    for (const Exchange& exchange : exchanges_) {
+        mov(memory32(exchange.out), host32(exchange.out));
+        hosts_[exchange.in] = hosts_[exchange.out];
+        hosts_[exchange.out] = -1;
+    }
+    load_exchanged();
+}
+
+void Emitter::load_exchanged() {
+    for (const Exchange& exchange : exchanges_)
+        mov(host32(exchange.in), memory32(exchange.in));
+}
+
+void Emitter::restore_registers() {
+    for (const Exchange& exchange : exchanges_) {
+        if (liveness_.written() & (1u << exchange.in))
+            mov(memory32(exchange.in), host32(exchange.in));
+        mov(host32(exchange.in), memory32(exchange.out));
+    }
 }
 
 void Emitter::emit_cold() {
@@ -71,30 +115,42 @@ void Emitter::emit_cold() {
         cold_[i]();
     cold_.clear();
     labels_.clear();
+    remembered_.clear();
+}
+
+void Emitter::count_heat() {
+    Label* hot = new_label();
+    sub(dword[rip + static_cast<const void*>(&shared().heat[heat_index(block_->physical)])], 1);
+    js(*hot);
+    later([this, hot] {
+        L(*hot);
+        refund(0);
+        leave(guest_->pc, Exit::Hot);
+    });
 }
 
 void Emitter::emit_instruction(const GuestInstruction& in) {
-    const bool is_last = index_ + 1 == guest_->instructions.size();
-    if (!keeps_flags(in.opcode)) flags_field_ = -1;
     if (in.refused) {
         emit_last(in);
         return;
     }
+    const Effects& effects = liveness_.effects(index_);
+    if (!in.decoded.branch) store_pending_of(effects.writes, effects.fields_read);
     if (!emit_native(in)) {
-        flags_field_ = -1;
         if (in.decoded.ends_block) {
             emit_last(in);
             return;
         }
         emit_fallback(in);
     }
-    if (!is_last || (in.decoded.branch && !is_side_exit(in))) return;
+    if (!is_last() || (in.decoded.branch && !is_side_exit(in))) return;
     // The end of a block that does not branch, or does not always.
     if (changes_summary_overflow(in.opcode, in.word)) {
         add_counts(guest_->total);
         leave(in.pc + 4, Exit::Return);
         return;
     }
+    store_all_pending();
     add_counts(guest_->total);
     go_to(in.pc + 4);
 }
@@ -126,15 +182,22 @@ bool Emitter::emit_native(const GuestInstruction& in) {
 // ---- counts, budget, exits ----
 
 void Emitter::add_counts(const Counts& counts) {
-    Counts rest = counts;
-    while (!(rest == Counts{})) {
-        const Counts now = {
-            std::min(rest.loads, Steps::kLoads - 1), std::min(rest.stores, Steps::kStores - 1),
-            std::min(rest.branches, Steps::kBranches - 1), std::min(rest.taken, Steps::kTaken - 1)};
-        paddd(kCounts, datum(&shared().steps.get(now.loads, now.stores, now.branches, now.taken)));
-        rest = {rest.loads - now.loads, rest.stores - now.stores, rest.branches - now.branches,
-                rest.taken - now.taken};
+    if (counts == Counts{}) return;
+    if (Steps::holds(counts.loads, counts.stores, counts.branches, counts.taken)) {
+        paddd(kCounts, datum(&shared().steps.get(counts.loads, counts.stores, counts.branches,
+                                                 counts.taken)));
+        return;
     }
+    Label* step = new_label();
+    for (const int code : {0x66, 0x44, 0x0f, 0xfe, 0x3d})  // paddd xmm15, [step]
+        db(code);
+    refer(*step);
+    later([this, step, counts] {
+        align(16);
+        L(*step);
+        for (const uint32_t count : {counts.loads, counts.stores, counts.branches, counts.taken})
+            dd(count);
+    });
 }
 
 void Emitter::refund(unsigned done) {
@@ -143,6 +206,7 @@ void Emitter::refund(unsigned done) {
 }
 
 void Emitter::leave(uint32_t pc, Exit exit) {
+    restore_registers();
     mov(eax, pc);
     mov(qword[kState + kPcOffset], rax);
     mov(eax, static_cast<uint32_t>(exit));
@@ -151,8 +215,9 @@ void Emitter::leave(uint32_t pc, Exit exit) {
 
 Label* Emitter::stopped_at(const GuestInstruction& in) {
     Label* label = new_label();
-    later([this, &in, label, index = index_] {
+    later([this, &in, label, index = index_, remembered = remember_pending()] {
         L(*label);
+        complete(remembered);
         add_counts(in.before);
         refund(index);
         leave(in.pc, Exit::Fault);
@@ -160,7 +225,7 @@ Label* Emitter::stopped_at(const GuestInstruction& in) {
     return label;
 }
 
-// Called for cold code, when index_ is not the instruction's.
+// Called for cold code, when index_ is not the instruction's. What is pending is stored.
 void Emitter::leave_after(const GuestInstruction& in) {
     Counts counts = in.before;
     counts.loads += in.decoded.loads;
@@ -171,11 +236,18 @@ void Emitter::leave_after(const GuestInstruction& in) {
 }
 
 void Emitter::go_to(uint32_t target) {
-    const bool far = ((target ^ guest_->pc) & static_cast<uint32_t>(core::kPageMask)) != 0;
-    if (far && guest_->mode.user) {  // each process may have its own there
-        mov(eax, target);
-        look_up_jump();
+    if (again_ && target == guest_->pc) {
+        jmp(*again_);
         return;
+    }
+    restore_registers();
+    const bool far = ((target ^ guest_->pc) & static_cast<uint32_t>(core::kPageMask)) != 0;
+    Label* look_up = new_label();
+    if (far && guest_->mode.user) {  // each process may have its own there
+        cmp(dword[rip + static_cast<const void*>(
+                            reinterpret_cast<const uint8_t*>(&shared().jump_key) + 4)],
+            block_->process);
+        jne(*look_up);
     }
     Label* unlinked = new_label();
     jmp(*unlinked, T_NEAR);
@@ -185,7 +257,7 @@ void Emitter::go_to(uint32_t target) {
     edge.jump = const_cast<uint8_t*>(getCurr()) - 4;
     const uint32_t number = blocks_.new_edge(edge);
     block_->outgoing.push_back(number);
-    later([this, unlinked, target, number, far] {
+    later([this, unlinked, look_up, target, number, far] {
         L(*unlinked);
         blocks_.edge(number)->unlinked = getCurr();
         mov(eax, target);
@@ -194,6 +266,7 @@ void Emitter::go_to(uint32_t target) {
         jump_to(calls().leave);
         if (!far) return;
         blocks_.edge(number)->look_up = getCurr();
+        L(*look_up);
         mov(eax, target);
         look_up_jump();
     });
@@ -203,9 +276,12 @@ void Emitter::go_to(uint32_t target) {
 
 void Emitter::emit_fallback(const GuestInstruction& in) {
     Label *ops = new_label(), *changed = new_label();
+    store_all_pending();
     Label* stopped = stopped_at(in);
+    restore_registers();
     lea_label(rax, *ops);
     call(calls().execute);
+    load_exchanged();
     test(edx, edx);
     jnz(*changed);
     later([this, &in, ops, changed, stopped] {
@@ -217,14 +293,18 @@ void Emitter::emit_fallback(const GuestInstruction& in) {
     });
 }
 
-void Emitter::call_handler(const GuestInstruction& in, Label* stopped, Label* done) {
+void Emitter::call_handler(const GuestInstruction& in, unsigned remembered, Label* stopped,
+                           Label* done) {
     Label* ops = new_label();
+    restore_registers();
     lea_label(rax, *ops);
     call(calls().execute);
+    load_exchanged();
     test(edx, edx);
     jz(*done);
     cmp(edx, static_cast<uint32_t>(kStopped));
     je(*stopped);
+    complete(remembered);
     leave_after(in);
     emit_ops(*ops, in, {stop, 0, 0, 0, 0, 0});
 }
@@ -239,6 +319,7 @@ void Emitter::emit_ops(Label& label, const GuestInstruction& in, const interpret
 
 void Emitter::emit_last(const GuestInstruction& in) {
     Label* ops = new_label();
+    store_all_pending();
     add_counts(guest_->total);
     mov(eax, in.pc);
     mov(qword[kState + kPcOffset], rax);

@@ -10,6 +10,9 @@
 
 #include "engine/translator/block_cache.h"
 #include "engine/translator/frontend/guest_block.h"
+#include "engine/translator/midend/access_runs.h"
+#include "engine/translator/midend/liveness.h"
+#include "engine/translator/midend/register_choice.h"
 #include "engine/translator/x64/code_buffer.h"
 #include "engine/translator/x64/registers.h"
 #include "engine/translator/x64/runtime_code.h"
@@ -30,7 +33,7 @@ class Emitter : private Xbyak::CodeGenerator {
     Emitter(CodeBuffer& buffer, const RuntimeCode& runtime, BlockCache& blocks,
             const core::Core& core);
 
-    // Enough for a block of kMaxBlockInstructions.
+    // Enough for a trace of kMaxTraceInstructions.
     bool has_room() const;
     // Emits to [begin, end) of the buffer from now on.
     void use(const uint8_t* begin, const uint8_t* end);
@@ -40,14 +43,14 @@ class Emitter : private Xbyak::CodeGenerator {
   private:
     using Reg32 = Xbyak::Reg32;
     using Reg64 = Xbyak::Reg64;
-    using Condition = void (Emitter::*)(Label&, LabelType);
 
     // ---- emitter.cpp: the frame of a block ----
     void emit_instruction(const GuestInstruction& in);
     bool emit_native(const GuestInstruction& in);
     void emit_fallback(const GuestInstruction& in);
-    // Calls the interpreter's handler in cold code, then goes on at `done`.
-    void call_handler(const GuestInstruction& in, Label* stopped, Label* done);
+    // Calls the interpreter's handler in cold code, then goes on at `done`. `remembered`: of what
+    // was pending before the instruction.
+    void call_handler(const GuestInstruction& in, unsigned remembered, Label* stopped, Label* done);
     void emit_last(const GuestInstruction& in);
     void emit_ops(Label& label, const GuestInstruction& in, const interpreter::Op& behind);
     void emit_cold();
@@ -55,6 +58,9 @@ class Emitter : private Xbyak::CodeGenerator {
     void later(std::function<void()> code) { cold_.push_back(std::move(code)); }
     Label* new_label() { return &labels_.emplace_back(); }
     void add_counts(const Counts& counts);
+    bool is_last() const { return index_ + 1 == guest_->instructions.size(); }
+    // Comes back to have a trace made from here, every so often.
+    void count_heat();
     // Takes the instructions from the `done`th on back off the budget.
     void refund(unsigned done);
     // Leaves before the instruction, which was stopped.
@@ -88,9 +94,16 @@ class Emitter : private Xbyak::CodeGenerator {
     void jg(Label& label, LabelType = T_NEAR) { jump_if(15, label); }
 
     // ---- registers ----
-    static bool is_pinned(unsigned reg) { return pinned_host(reg) >= 0; }
-    static Reg32 host32(unsigned reg) { return Reg32(pinned_host(reg)); }
-    static Reg64 host64(unsigned reg) { return Reg64(pinned_host(reg)); }
+    bool is_pinned(unsigned reg) const { return hosts_[reg] >= 0; }
+    Reg32 host32(unsigned reg) const { return Reg32(hosts_[reg]); }
+    Reg64 host64(unsigned reg) const { return Reg64(hosts_[reg]); }
+    // A trace may have other registers in host registers than blocks have: on the way in they are
+    // exchanged, and back wherever something else goes on. Moves only: flags and scratch registers
+    // stay.
+    void choose_registers();
+    void exchange_registers();
+    void load_exchanged();
+    void restore_registers();
     Xbyak::Address memory32(unsigned reg) { return dword[kState + gpr_offset(reg)]; }
     Xbyak::Address word_at(unsigned reg) { return word[kState + gpr_offset(reg)]; }
     // The register itself, or `scratch` with its value.
@@ -122,8 +135,10 @@ class Emitter : private Xbyak::CodeGenerator {
     template <typename F>
     void commutative(unsigned d, unsigned x, unsigned y, F operation);
     void load_carry();
+    // CA from the host's carry flag, or the opposite of it.
     void store_carry();
     void store_not_borrow();
+    bool carry_lives() const { return liveness_.carry_lives_behind(index_); }
     void divide(const GuestInstruction& in, bool is_signed);
     void rotate_and_mask(const GuestInstruction& in);
     void rotate_insert(const GuestInstruction& in);
@@ -133,19 +148,44 @@ class Emitter : private Xbyak::CodeGenerator {
     bool emit_compare(const GuestInstruction& in);
     bool emit_isel(const GuestInstruction& in);
     bool emit_condition_move(const GuestInstruction& in);
-    void record(const GuestInstruction& in, const Reg32& result);
-    void set_field(unsigned field, const Reg64& difference);
-    struct Jumps {
-        Condition if_set, if_clear;
+    // CR0 of a record form, whose result is in the general register.
+    void record(unsigned reg);
+    // A comparison whose field is not in CpuState: it is computed where somebody looks, from its
+    // operands, which are in their registers still.
+    struct Pending {
+        enum Kind : uint8_t { kNone, kSigned, kUnsigned } kind = kNone;
+        bool immediate = false;
+        uint8_t a = 0, b = 0;
+        int32_t value = 0;
+        bool operator==(const Pending&) const = default;
     };
-    Jumps test_condition(unsigned bit);
+    using PendingFields = std::array<Pending, 8>;
+    void pend(unsigned field, const Pending& comparison);
+    // Sets the host's flags to those of the difference compared with 0.
+    void store_pending(unsigned field, const Pending& comparison);
+    // All of them, in numeric order but `last`.
+    void store_all_pending(int last = -1);
+    void store_pending_of(uint32_t registers, uint8_t fields);
+    static bool uses(const Pending& pending, uint32_t registers);
+    // For cold code: what is pending here, and then the code that completes it.
+    unsigned remember_pending();
+    void complete(unsigned remembered);
+    // Sets the host's flags, and gives the host's condition under which the bit is set.
+    static constexpr unsigned kBelow = 2, kEqual = 4, kAbove = 7, kLess = 12, kGreater = 15;
+    unsigned test_condition(unsigned bit);
+    unsigned condition_of_difference(unsigned bit);
 
     // ---- emit_branch.cpp ----
     bool emit_branch(const GuestInstruction& in);
     void emit_conditional(const GuestInstruction& in);
     void emit_indirect(const GuestInstruction& in, int target_offset);
-    // Jumps to the label it gives where the branch is not taken; null: always taken.
+    // At the end of a block: jumps to the label it gives where the branch is not taken; null:
+    // always taken. All fields are stored.
     Label* branch_unless(const GuestInstruction& in);
+    // Inside a block: goes on where the block does, out of it where it does not.
+    void pass_conditional(const GuestInstruction& in);
+    void pass_return(const GuestInstruction& in);
+    void not_taken_exit(const GuestInstruction& in);
     void taken_exit(const GuestInstruction& in, uint32_t target_pc);
     void indirect_exit(const GuestInstruction& in);
     void look_up_jump();
@@ -155,6 +195,8 @@ class Emitter : private Xbyak::CodeGenerator {
     bool emit_load(const GuestInstruction& in);
     bool emit_store(const GuestInstruction& in);
     bool emit_multiple(const GuestInstruction& in);
+    // The instructions of the run that begins at index_.
+    void emit_run(const AccessRun& run);
     struct Access {
         unsigned size_log2;
         bool indexed, update;
@@ -204,8 +246,13 @@ class Emitter : private Xbyak::CodeGenerator {
     // Of the block being emitted.
     const GuestBlock* guest_ = nullptr;
     Block* block_ = nullptr;
-    unsigned index_ = 0;    // of the instruction
-    int flags_field_ = -1;  // CR field whose comparison the host's flags hold, or -1
+    unsigned index_ = 0;  // of the instruction
+    Liveness liveness_;
+    PendingFields pending_{};
+    std::array<int8_t, 32> hosts_{};  // by GPR: its host register, or -1
+    std::vector<Exchange> exchanges_;
+    Label* again_ = nullptr;  // a loop that has exchanged registers: where it goes on
+    std::vector<PendingFields> remembered_;
     std::vector<std::function<void()>> cold_;
     std::deque<Label> labels_;
 };

@@ -82,6 +82,19 @@ class Generator : public Xbyak::CodeGenerator {
         mov(kBudget, qword[kState + kBudgetOffset]);
         movdqa(kCounts, counts());
     }
+    // What a C++ function does not keep, whatever guest registers a trace has there.
+    void save_scratch() {
+        for (const auto& reg : {rsi, rdi, r8, r9, r10, r11})
+            push(reg);
+        movdqa(counts(), kCounts);
+        if (floats_) save_floats();
+    }
+    void load_scratch() {
+        if (floats_) load_floats();
+        movdqa(kCounts, counts());
+        for (const auto& reg : {r11, r10, r9, r8, rdi, rsi})
+            pop(reg);
+    }
     template <typename F>
     void call_function(F* function) {
         mov(rdi, reinterpret_cast<uintptr_t>(callbacks_.engine));
@@ -164,10 +177,10 @@ class Generator : public Xbyak::CodeGenerator {
             ret();
         }
         L(otherwise);
-        save_guest();
+        save_scratch();
         mov(esi, eax);
         call_function(callbacks_.load[size_log2]);
-        load_guest();
+        load_scratch();
         ret();
         return start;
     }
@@ -187,11 +200,11 @@ class Generator : public Xbyak::CodeGenerator {
             ret();
         }
         L(otherwise);
-        save_guest();
+        save_scratch();
         mov(esi, eax);
         call_function(callbacks_.store[size_log2]);  // the value is in rdx
         mov(edx, eax);
-        load_guest();
+        load_scratch();
         ret();
         return start;
     }

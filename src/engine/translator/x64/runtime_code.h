@@ -23,6 +23,7 @@ enum class Exit : uint32_t {
     Budget,  // fewer instructions are left than the block at pc has
     Fault,   // the instruction at pc met an exception or waits for a device
     Return,  // something must be looked at before the instruction at pc
+    Hot,     // the block at pc has run often
     Count,
 };
 constexpr unsigned kExitBits = 3;

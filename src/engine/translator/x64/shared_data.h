@@ -19,6 +19,7 @@ struct Jump {
 };
 
 constexpr unsigned kJumps = 16384;  // direct mapped by the low bits of the word address
+constexpr unsigned kHeats = 16384;
 
 // What blocks add to the counts, up to these values at a time.
 struct Steps {
@@ -33,6 +34,9 @@ struct Steps {
                 for (uint32_t branches = 0; branches < kBranches; ++branches)
                     for (uint32_t taken = 0; taken < kTaken; ++taken)
                         steps[n++] = {loads, stores, branches, taken};
+    }
+    static bool holds(uint32_t loads, uint32_t stores, uint32_t branches, uint32_t taken) {
+        return loads < kLoads && stores < kStores && branches < kBranches && taken < kTaken;
     }
     const Step& get(uint32_t loads, uint32_t stores, uint32_t branches, uint32_t taken) const {
         return steps[((loads * kStores + stores) * kBranches + branches) * kTaken + taken];
@@ -59,6 +63,8 @@ struct SharedData {
     } float_status;
 
     alignas(64) std::array<Jump, kJumps> jumps{};
+    // How often plain blocks still run before a trace is made of them; several may share a place.
+    std::array<int32_t, kHeats> heat{};
     // Condition fields by nibble (core::ConditionRegister::encode).
     std::array<uint64_t, 16> condition_fields = [] {
         std::array<uint64_t, 16> fields{};
@@ -68,6 +74,10 @@ struct SharedData {
     }();
     alignas(16) Steps steps;
 };
+
+inline unsigned heat_index(uint64_t physical) {
+    return static_cast<unsigned>(physical >> 2 ^ physical >> 16) & (kHeats - 1);
+}
 
 inline unsigned jump_index(uint64_t pc) {
     return static_cast<unsigned>(pc >> 2) & (kJumps - 1);
