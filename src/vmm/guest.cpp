@@ -103,8 +103,22 @@ Result<void> Guest::build(kvm::System& system, std::span<uint8_t> ram,
     tree.command_line = options_.append;
     auto image = machine::load_boot_image(files, tree, machine::GuestMemory(ram));
     if (!image) return tl::unexpected(image.error());
+    warn_of_little_memory(*image);
     cpus_[0].start = image->start;
     return {};
+}
+
+// The images fit, or there would be an error; but Linux unpacks an initrd beside itself, and where
+// that fails it stops in ways that do not speak of memory.
+void Guest::warn_of_little_memory(const machine::BootImage& image) {
+    constexpr uint64_t kForTheKernelItself = 4 * machine::kMiB;
+    const uint64_t wanted = image.kernel.size + 2 * image.initrd.size + kForTheKernelItself;
+    if (image.initrd.size == 0 || wanted <= options_.memory_bytes) return;
+    io_.warn(
+        fmt::format("-m: {} MiB may be too little for a kernel of {} KiB and an initrd of {} KiB, "
+                    "which needs as much again where it is unpacked; {} MiB would do",
+                    options_.memory_bytes / machine::kMiB, image.kernel.size / 1024,
+                    image.initrd.size / 1024, (wanted + machine::kMiB - 1) / machine::kMiB));
 }
 
 // Once per guest, before it first runs (docs/reservation.md).

@@ -113,6 +113,7 @@ class Guest {
     Guest(const RunOptions& options, Io io);
     Result<void> build(kvm::System& system, std::span<uint8_t> ram,
                        const machine::BootFiles& files);
+    void warn_of_little_memory(const machine::BootImage& image);
     Result<void> reserve_perfmon();
     Result<void> create_vcpus();
     Result<void> create_machine();

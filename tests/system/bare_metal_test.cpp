@@ -116,6 +116,20 @@ TEST_F(BareMetal, ABranchToItselfWithoutInterruptsCanGoNoFurther) {
     EXPECT_NE(result.err.find("can go no further"), std::string::npos) << result.err;
 }
 
+TEST_F(BareMetal, AnInitrdThatFitsButCannotBeUnpackedBesideItselfIsWarnedOf) {
+    const fs::path initrd = directory / "initrd";
+    const auto run_with_initrd = [&](uintmax_t bytes) {
+        std::ofstream(initrd).close();
+        fs::resize_file(initrd, bytes);
+        return run_image({kBranchToSelf}, {"-initrd", initrd.string()}).err;
+    };
+    EXPECT_EQ(run_with_initrd(5 << 20).find("warning"), std::string::npos);
+    const std::string err = run_with_initrd(7 << 20);
+    EXPECT_NE(err.find("warning: -m: 16 MiB may be too little"), std::string::npos) << err;
+    EXPECT_NE(err.find("an initrd of 7168 KiB"), std::string::npos) << err;
+    EXPECT_NE(err.find("19 MiB would do"), std::string::npos) << err;
+}
+
 TEST_F(BareMetal, AWaitThatNothingEndsCanGoNoFurther) {
     const Finished result = run_image({kWait, kBranchToSelf}, {"--exec", "true"});
     EXPECT_EQ(result.status, 1);
