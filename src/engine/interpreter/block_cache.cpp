@@ -65,9 +65,12 @@ bool BlockCache::page_has_blocks(uint64_t physical) const {
 Block* BlockCache::add(uint64_t physical, uint32_t mode, const std::vector<Decoded>& instructions,
                        const std::vector<TimedOp>& timed_ops) {
     const auto count = static_cast<unsigned>(instructions.size());
-    static_assert(alignof(TimedOp) <= alignof(Block) && sizeof(TimedOp) % alignof(Block) == 0);
-    const size_t plain = (Block::bytes(count) + alignof(Block) - 1) & ~(alignof(Block) - 1);
-    const size_t size = plain + timed_ops.size() * sizeof(TimedOp);
+    static_assert(alignof(TimedOp) <= alignof(Block));
+    const auto aligned = [](size_t bytes) {
+        return (bytes + alignof(Block) - 1) & ~(alignof(Block) - 1);
+    };
+    const size_t plain = aligned(Block::bytes(count));
+    const size_t size = aligned(plain + timed_ops.size() * sizeof(TimedOp));
     if (used_ + size > kArenaBytes) clear();
     Block* block = new (arena_.get() + used_) Block{};
     used_ += size;
