@@ -35,7 +35,7 @@ guest: packages
 demo: packages perfvisor guest
 	@scripts/demo $(BUILD)
 
-test: packages perfvisor guest sanitize
+test: packages perfvisor guest sanitize cross-quick
 	@ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure $(CTEST_FLAGS)
 
 # The layers whose unit tests run under the sanitizers too; but for a test that runs out of
@@ -65,6 +65,29 @@ tsan: packages
 	@ctest --test-dir $(TSAN_BUILD) -j $(JOBS) --output-on-failure \
 	    -R '^($(subst $(space),|,$(strip $(THREADED) system_test)))\.' $(CTEST_FLAGS)
 
+# Big-endian Power, 32-bit and 64-bit, run by qemu-user: the layers that byte order and word size
+# decide most about, instructions, CPU state, the host's side and the KVM ABI, with kvm/linux in them.
+CROSS = powerpc ppc64
+CROSS_BUILD ?= build-cross
+CROSSED_QUICK = isa_test core_test core_perfmon perfmon_reservation_test perfmon_processes_test \
+    runtime_directory_test kvm_abi_test kvm_linux_test
+
+cross-quick: $(CROSS:%=cross-quick-%)
+
+cross-quick-%: cross-configure-%
+	@$(call cross_test,$*,,$(CROSSED_QUICK))
+
+# $(call cross_test,HOST,TARGETS,TESTS)
+cross_test = ninja -C $(CROSS_BUILD)/$1 -j $(JOBS) $2 $3 && \
+    ctest --test-dir $(CROSS_BUILD)/$1 -j $(JOBS) --output-on-failure \
+        -R '^($(subst $(space),|,$(strip $3)))$$' $(CTEST_FLAGS)
+
+cross-configure-%: packages
+	@scripts/cross-libraries $* $(CROSS_BUILD)/$*-libraries
+	@cmake -G Ninja -B $(CROSS_BUILD)/$* -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/cross/toolchain.cmake \
+	    -DPERFVISOR_CROSS=$* -DPERFVISOR_CROSS_LIBRARIES=$(abspath $(CROSS_BUILD))/$*-libraries \
+	    -DPERFVISOR_BENCH=OFF -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE=-O1 . >/dev/null
+
 bench: packages perfvisor guest
 	@scripts/bench $(BUILD) $(BENCH_FLAGS)
 
@@ -72,6 +95,6 @@ lint: $(BUILD)/build.ninja
 	@scripts/lint $(BUILD) $(JOBS)
 
 clean:
-	rm -rf $(BUILD) $(SANITIZE_BUILD) $(TSAN_BUILD)
+	rm -rf $(BUILD) $(SANITIZE_BUILD) $(TSAN_BUILD) $(CROSS_BUILD)
 
-.PHONY: all packages perfvisor guest demo test sanitize tsan bench lint clean
+.PHONY: all packages perfvisor guest demo test sanitize cross-quick tsan bench lint clean
