@@ -108,12 +108,9 @@ TEST_P(Window, EventsThatCannotBeCountedAreRefused) {
         EXPECT_FALSE(set_window(guest_->vm(), kOpen, kClose, {event})) << event;
 }
 
-INSTANTIATE_TEST_SUITE_P(Counting, Window,
-                         testing::Values(SoftEngine::Interpreter, SoftEngine::Translator),
-                         [](const auto& test) {
-                             return test.param == SoftEngine::Interpreter ? "Interpreter"
-                                                                          : "Translator";
-                         });
+INSTANTIATE_TEST_SUITE_P(Counting, Window, testing::ValuesIn(soft_engines()), [](const auto& test) {
+    return test.param == SoftEngine::Interpreter ? "Interpreter" : "Translator";
+});
 
 }  // namespace
 }  // namespace perfvisor::kvm

@@ -247,8 +247,7 @@ TEST_P(LitmusTest, IncrementsByReservationLoseNothing) {
     EXPECT_EQ(guest.word(kCounter), kCpus * times);
 }
 
-INSTANTIATE_TEST_SUITE_P(Engines, LitmusTest,
-                         ::testing::Values(SoftEngine::Interpreter, SoftEngine::Translator),
+INSTANTIATE_TEST_SUITE_P(Engines, LitmusTest, testing::ValuesIn(soft_engines()),
                          [](const auto& test) {
                              return test.param == SoftEngine::Interpreter ? "Interpreter"
                                                                           : "Translator";

@@ -209,8 +209,7 @@ TEST_P(SaveAndRestore, AnotherVmContinuesFromEveryBoundary) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(PmState, SaveAndRestore,
-                         testing::Values(SoftEngine::Interpreter, SoftEngine::Translator),
+INSTANTIATE_TEST_SUITE_P(PmState, SaveAndRestore, testing::ValuesIn(soft_engines()),
                          [](const auto& test) {
                              return test.param == SoftEngine::Interpreter ? "Interpreter"
                                                                           : "Translator";

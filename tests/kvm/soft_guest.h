@@ -16,6 +16,12 @@
 
 namespace perfvisor::kvm {
 
+// The engines that this host has, as the parameters of tests.
+inline std::vector<SoftEngine> soft_engines() {
+    if (translator_missing()) return {SoftEngine::Interpreter};
+    return {SoftEngine::Interpreter, SoftEngine::Translator};
+}
+
 // RAM is at 0, mapped one to one; device accesses go to kDevice, mapped to kDevicePhysical.
 constexpr uint64_t kRamSize = 1 << 20;
 constexpr uint32_t kDevice = 0xe0000000;

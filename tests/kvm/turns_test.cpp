@@ -417,8 +417,7 @@ TEST_P(TurnsTest, GuestThatCanGoNoFurtherIsToldOnce) {
     EXPECT_EQ(std::max<int>(reasons[0], reasons[1]), KVM_EXIT_HLT);
 }
 
-INSTANTIATE_TEST_SUITE_P(Engines, TurnsTest,
-                         ::testing::Values(SoftEngine::Interpreter, SoftEngine::Translator),
+INSTANTIATE_TEST_SUITE_P(Engines, TurnsTest, testing::ValuesIn(soft_engines()),
                          [](const auto& test) {
                              return test.param == SoftEngine::Interpreter ? "Interpreter"
                                                                           : "Translator";
