@@ -68,8 +68,8 @@ tsan: packages
 
 # Big-endian Power, 32-bit and 64-bit, run by qemu-user. `make test` has the layers that byte order
 # and word size decide most about, instructions, CPU state, the host's side and the KVM ABI, with
-# kvm/linux in them; `make cross` has the rest too, and links the whole program, which takes minutes
-# more. Left out are the tests of vmm/ and above, which start programs and boot guests, those of the
+# kvm/linux in them; `make cross` has the rest too, links the whole program and boots Linux with it,
+# which takes minutes more. Left out are the tests of vmm/ and above, which start programs and boot guests, those of the
 # translator, which is for x86-64, and the reservation's longest.
 CROSS = powerpc ppc64
 CROSS_BUILD ?= build-cross
@@ -82,7 +82,8 @@ cross-quick: $(CROSS:%=cross-quick-%)
 cross-quick-%: cross-configure-%
 	@$(call cross_test,$*,,$(CROSSED_QUICK))
 
-cross: $(CROSS:%=cross-all-%)
+cross: perfvisor guest $(CROSS:%=cross-all-%)
+	@scripts/cross-guest $(BUILD) $(CROSS_BUILD)
 
 cross-all-%: cross-configure-%
 	@$(call cross_test,$*,perfvisor,$(CROSSED))
