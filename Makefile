@@ -6,7 +6,7 @@
 #   make bench    speed, as ratios against qemu-system-ppc
 #   make guest    build/guest/{vmlinux,rootfs.cpio.gz}
 #   make lint     clang-format and clang-tidy
-#   make cross    the program and unit tests for big-endian Power hosts, under qemu-user
+#   make cross    the program, unit tests and Linux on big-endian Power hosts, under qemu-user
 #   make sanitize the unit tests under the address and undefined-behaviour sanitizers
 #   make tsan     the tests where threads matter under the thread sanitizer
 
@@ -69,8 +69,8 @@ tsan: packages
 # Big-endian Power, 32-bit and 64-bit, run by qemu-user. `make test` has the layers that byte order
 # and word size decide most about, instructions, CPU state, the host's side and the KVM ABI, with
 # kvm/linux in them; `make cross` has the rest too, links the whole program and boots Linux with it,
-# which takes minutes more. Left out are the tests of vmm/ and above, which start programs and boot guests, those of the
-# translator, which is for x86-64, and the reservation's longest.
+# which takes minutes more. Left out are the tests of vmm/ and above, which start programs and boot
+# guests, those of the translator, which is for x86-64, and the reservation's longest.
 CROSS = powerpc ppc64
 CROSS_BUILD ?= build-cross
 CROSSED_QUICK = isa_test core_test core_perfmon perfmon_reservation_test perfmon_processes_test \
