@@ -26,10 +26,11 @@ struct Typed {
     vmm::RunOptions options;
     std::string cpus = "1";
     std::string memory;
-    std::string kernel, firmware, initrd, dtb, append, exec, console_log;
+    std::string kernel, firmware, initrd, dtb, append, exec, console_log, gdb;
     std::string reserve_perfmon;
     std::string clock, engine, accelerator = "soft";
     bool nographic = false;
+    bool gdb_on_usual_port = false;
     std::vector<std::string> stat;
     std::optional<std::string> stat_output, stat_separator;
     bool stat_json = false;
@@ -148,6 +149,10 @@ Result<vmm::RunOptions> check(Typed typed, const CLI::App& command) {
     if (options.accelerator == vmm::Accelerator::Kvm && command.count("--clock") &&
         options.clock == kvm::SoftClock::Virtual)
         return fail("--clock=virtual goes with --accel=soft only: hardware follows the wall clock");
+    if (typed.gdb_on_usual_port && command.count("--gdb"))
+        return fail("-s and -gdb contradict each other: -s is -gdb tcp::1234");
+    if (typed.gdb_on_usual_port) options.gdb = "tcp::1234";
+    if (command.count("--gdb")) options.gdb = typed.gdb;
     if (options.board && options.accelerator == vmm::Accelerator::Kvm)
         return fail(
             "--board goes with --accel=soft only: what the kernel's KVM runs is a guest of this "
@@ -285,6 +290,10 @@ void add_run_command(CLI::App& app, Action& action) {
     run->add_option("-x,--field-separator", typed->stat_separator,
                     "--stat: one line an event, fields separated by this");
     run->add_flag("-j,--json", typed->stat_json, "--stat: one JSON object an event");
+    run->add_option("--gdb", typed->gdb, "Let gdb connect: tcp::PORT, tcp:HOST:PORT or unix:PATH");
+    run->add_flag("-s", typed->gdb_on_usual_port, "The same as -gdb tcp::1234");
+    run->add_flag("-S", typed->options.start_paused,
+                  "Wait for gdb, or the monitor's cont, before the first instruction");
     run->add_option("--console-log", typed->console_log, "File for the guest's console output");
     add_runtime_directory_option(*run, typed->options.runtime_directory);
     run->callback([typed, run, &action] {

@@ -234,6 +234,16 @@ Result<void> set_guest_debug(Vcpu& vcpu, const kvm_guest_debug& debug) {
     return request(vcpu, KVM_SET_GUEST_DEBUG, &argument, "set up guest debugging");
 }
 
+Result<void> code_changed(Vm& vm, uint64_t guest_physical, std::span<const uint8_t> bytes) {
+    // On a Power host the guest fetches through the host's own instruction cache.
+    auto* const start = reinterpret_cast<char*>(const_cast<uint8_t*>(bytes.data()));
+    __builtin___clear_cache(start, start + bytes.size());
+    kvm_soft_range range{guest_physical, bytes.size()};
+    const int result = vm.ioctl(KVM_SOFT_CODE_CHANGED, &range);
+    if (result >= 0 || result == -ENOTTY) return {};
+    return fail("KVM could not take over changed instructions: {}", errno_text(result));
+}
+
 Result<uint64_t> guest_time(Vm& vm) {
     kvm_soft_time time{};
     if (auto result = request(vm, KVM_SOFT_GET_TIME, &time, "read guest time"); !result)

@@ -102,6 +102,10 @@ Result<TranslatedAddress> translate(Vcpu& vcpu, uint32_t ea, unsigned pid, unsig
 
 Result<void> set_guest_debug(Vcpu& vcpu, const kvm_guest_debug& debug);
 
+// `bytes`, guest RAM at `guest_physical`, were written by the VMM and may be instructions: they are
+// what is executed from now on. On any KVM.
+Result<void> code_changed(Vm& vm, uint64_t guest_physical, std::span<const uint8_t> bytes);
+
 // ---- guest time and idleness (uapi/kvm_soft.h; KVM_CAP_SOFT only) ----
 
 // Nanoseconds of guest time since the VM was made.

@@ -85,6 +85,7 @@ Result<void> Guest::build(kvm::System& system, std::span<uint8_t> ram,
     auto vm = system.create_vm();
     if (!vm) return tl::unexpected(vm.error());
     vm_ = std::move(*vm);
+    ram_ = ram;
     if (auto set = kvm::set_user_memory_region(*vm_, 0, 0, ram.data(), ram.size()); !set)
         return set;
     if (io_.marks)
@@ -104,8 +105,9 @@ Result<void> Guest::build(kvm::System& system, std::span<uint8_t> ram,
     auto image = machine::load_boot_image(files, tree, machine::GuestMemory(ram));
     if (!image) return tl::unexpected(image.error());
     warn_of_little_memory(*image);
+    // At once, so that a debugger sees it before the first instruction.
     cpus_[0].start = image->start;
-    return {};
+    return enter_start_state(cpus_[0], image->start, false);
 }
 
 // The images fit, or there would be an error; but Linux unpacks an initrd beside itself, and where
@@ -258,15 +260,20 @@ void Guest::stop() {
     }
 }
 
+// Those that are to rest are brought out of KVM and waited for.
+void Guest::wait_for_rest(std::unique_lock<std::mutex>& lock) {
+    for (Cpu& cpu : cpus_)
+        if (cpu.executing && (paused_ || cpu.held)) cpu.vcpu->kick();
+    changed_.wait_for(lock, kPauseWait, [&] {
+        return std::none_of(cpus_.begin(), cpus_.end(),
+                            [&](const Cpu& cpu) { return cpu.executing && (paused_ || cpu.held); });
+    });
+}
+
 void Guest::pause() {
     std::unique_lock lock(mutex_);
     paused_ = true;
-    for (Cpu& cpu : cpus_)
-        if (cpu.executing) cpu.vcpu->kick();
-    changed_.wait_for(lock, kPauseWait, [&] {
-        return std::none_of(cpus_.begin(), cpus_.end(),
-                            [](const Cpu& cpu) { return cpu.executing; });
-    });
+    wait_for_rest(lock);
 }
 
 void Guest::resume() {
@@ -275,13 +282,40 @@ void Guest::resume() {
     changed_.notify_all();
 }
 
+void Guest::hold_all() {
+    std::unique_lock lock(mutex_);
+    for (Cpu& cpu : cpus_)
+        cpu.held = true;
+    wait_for_rest(lock);
+}
+
+void Guest::release(unsigned cpu) {
+    const std::lock_guard lock(mutex_);
+    cpus_[cpu].held = false;
+    changed_.notify_all();
+}
+
+bool Guest::started(unsigned cpu) const {
+    const std::lock_guard lock(mutex_);
+    return cpus_[cpu].start.has_value();
+}
+
+Result<void> Guest::memory_written(std::span<const uint8_t> bytes) {
+    return kvm::code_changed(*vm_, static_cast<uint64_t>(bytes.data() - ram_.data()), bytes);
+}
+
+bool Guest::shall_rest(const Cpu& cpu) const {
+    const std::lock_guard lock(mutex_);
+    return paused_ || cpu.held;
+}
+
 // False once the vCPU is to execute no more.
 bool Guest::wait_while_paused(Cpu& cpu, unsigned resets) {
     std::unique_lock lock(mutex_);
-    if (paused_ && !stopping_) {
+    if ((paused_ || cpu.held) && !stopping_) {
         cpu.executing = false;
         changed_.notify_all();
-        changed_.wait(lock, [&] { return stopping_ || !paused_; });
+        changed_.wait(lock, [&] { return stopping_ || !(paused_ || cpu.held); });
     }
     cpu.executing = !stopping_ && cpu.resets == resets;
     return cpu.executing;
@@ -341,8 +375,10 @@ void Guest::run_thread(unsigned id) {
         const machine::CpuStart start = *cpu.start;
         const unsigned resets = cpu.resets;
         lock.unlock();
-        if (auto entered = enter_start_state(cpu, start, resets > 0); !entered)
-            return leave_with({GuestEnd::Reason::Failed, entered.error().message});
+        // The boot CPU has been there since before it could be held.
+        if (id != 0 || resets > 0)
+            if (auto entered = enter_start_state(cpu, start, resets > 0); !entered)
+                return leave_with({GuestEnd::Reason::Failed, entered.error().message});
         run_vcpu(id, resets);
     }
 }
@@ -370,11 +406,20 @@ std::string failure_text(const kvm::Vcpu& vcpu, const kvm_run& run) {
 }  // namespace
 
 void Guest::run_vcpu(unsigned id, unsigned resets) {
-    kvm::Vcpu& vcpu = *cpus_[id].vcpu;
+    Cpu& cpu = cpus_[id];
+    kvm::Vcpu& vcpu = *cpu.vcpu;
     kvm_run& run = *vcpu.run();
-    while (wait_while_paused(cpus_[id], resets)) {
+    // The last exit is in the middle of an instruction or interrupt, which KVM_RUN finishes.
+    bool unfinished = false;
+    for (;;) {
+        if (unfinished && shall_rest(cpu))
+            vcpu.kick();  // finish it, and no more
+        else if (!wait_while_paused(cpu, resets))
+            return;
         const auto result = kvm::run(vcpu);
         if (!result) return leave_with({GuestEnd::Reason::Failed, result.error().message});
+        unfinished = !result->interrupted &&
+                     (result->exit_reason == KVM_EXIT_MMIO || result->exit_reason == KVM_EXIT_EPR);
         if (result->interrupted) {
             kvm::forget_kick(vcpu);
             if (options_.clock == kvm::SoftClock::Virtual &&
@@ -395,6 +440,15 @@ void Guest::run_vcpu(unsigned id, unsigned resets) {
             case KVM_EXIT_EPR:
                 run.epr.epr = machine_->acknowledge(id);
                 break;
+            case KVM_EXIT_DEBUG: {
+                const kvm_debug_exit_arch exit = run.debug.arch;
+                {
+                    const std::lock_guard lock(mutex_);
+                    cpu.held = true;
+                }
+                io_.debug_exit(id, exit);
+                break;
+            }
             case KVM_EXIT_WATCHDOG:
                 return leave_with({GuestEnd::Reason::Reset, {}});
             case KVM_EXIT_SYSTEM_EVENT:

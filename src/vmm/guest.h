@@ -49,6 +49,8 @@ class Guest {
         std::function<void(const std::string&)> warn;
         // What the guest writes to DDAM around what is to be counted.
         std::optional<ExecChannel::Marks> marks;
+        // KVM_EXIT_DEBUG; called on the thread of the vCPU, which is held from then on.
+        std::function<void(unsigned cpu, const kvm_debug_exit_arch&)> debug_exit;
     };
 
     // Creates VM and vCPUs, reserves the performance monitor as the options say, and loads the
@@ -99,6 +101,18 @@ class Guest {
         return kvm::window_totals(*cpus_[cpu].vcpu);
     }
 
+    // ---- for a debugger, from any thread ----
+    // Like pause() and resume(), and beside them: no vCPU executes, and each has finished what it
+    // had begun, until it is released.
+    void hold_all();
+    void release(unsigned cpu);
+    bool started(unsigned cpu) const;
+    // Registers may be looked at and changed while it is held.
+    kvm::Vcpu& vcpu(unsigned cpu) { return *cpus_[cpu].vcpu; }
+    std::span<uint8_t> ram() const { return ram_; }
+    // `bytes` of RAM were written from outside the guest, and may be instructions.
+    Result<void> memory_written(std::span<const uint8_t> bytes);
+
   private:
     struct Cpu {
         std::unique_ptr<kvm::Vcpu> vcpu;
@@ -108,6 +122,7 @@ class Guest {
         std::thread thread;
         std::atomic<int> thread_id{0};
         bool executing = false;  // between pauses; guarded by mutex_
+        bool held = false;       // by a debugger; guarded by mutex_
     };
 
     Guest(const RunOptions& options, Io io);
@@ -125,6 +140,8 @@ class Guest {
     bool wait_while_paused(Cpu& cpu, unsigned resets);
     void start_secondary(const machine::CpuStart& start);
     void reset_secondary(unsigned cpu);
+    bool shall_rest(const Cpu& cpu) const;
+    void wait_for_rest(std::unique_lock<std::mutex>& lock);
     void leave_with(GuestEnd end);
     // Ends the guest where something failed that cannot.
     void must(const Result<void>& done);
@@ -132,6 +149,7 @@ class Guest {
 
     const RunOptions& options_;
     Io io_;
+    std::span<uint8_t> ram_;
     UniqueFd ended_;
     UniqueFd timer_;
     std::unique_ptr<kvm::Vm> vm_;

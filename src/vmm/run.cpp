@@ -22,6 +22,7 @@
 #include "kvm/linux/linux.h"
 #include "kvm/soft/soft.h"
 #include "vmm/exec_channel.h"
+#include "vmm/gdb_server.h"
 #include "vmm/guest.h"
 #include "vmm/guest_control.h"
 #include "vmm/monitor.h"
@@ -126,6 +127,7 @@ class Session {
     Result<int> run();
 
   private:
+    Result<int> run_to_the_end();
     Result<void> open_outputs();
     Result<void> open_kvm();
     kvm::SoftEngine choose_engine();
@@ -136,6 +138,7 @@ class Session {
     Result<int> exit_status(const GuestEnd& end);
     Result<void> reserve_for_counting();
     Result<void> collect_counts();
+    Result<void> start_gdb();
     Result<void> start_monitor();
     void finish_monitor(const char* reason);
 
@@ -159,7 +162,9 @@ class Session {
     std::unique_ptr<Guest> guest_;
     GuestControl control_;
     std::optional<host::RuntimeDirectory> runtime_;
-    std::unique_ptr<Monitor> monitor_;  // goes first, before what it shows
+    std::optional<GuestDebug> debug_;
+    std::unique_ptr<Monitor> monitor_;  // this and gdb go first, before what they show
+    std::unique_ptr<GdbServer> gdb_;
     bool monitor_refused_ = false;
     const char* leave_reason_ = "host-ui";  // in QMP's words, why wait_for_end() gave a status
     UniqueFd room_{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};  // readable: console input has room
@@ -170,10 +175,20 @@ class Session {
 };
 
 Result<int> Session::run() {
+    auto status = run_to_the_end();
+    if (gdb_) gdb_->finish(status.value_or(1));
+    return status;
+}
+
+Result<int> Session::run_to_the_end() {
     if (auto opened = open_outputs(); !opened) return tl::unexpected(opened.error());
     if (auto opened = open_kvm(); !opened) return tl::unexpected(opened.error());
     auto ram = Ram::allocate(options_.memory_bytes);
     if (!ram) return tl::unexpected(ram.error());
+
+    if (options_.start_paused) control_.pause();
+    if (options_.gdb)
+        if (auto started = start_gdb(); !started) return tl::unexpected(started.error());
 
     std::optional<RawTerminal> raw;
     for (;;) {
@@ -182,12 +197,14 @@ Result<int> Session::run() {
         guest_ = std::move(*guest);
         if (!raw && !options_.exec) raw.emplace(STDIN_FILENO);
         control_.attach(*guest_);
+        if (debug_) debug_->attach(*guest_);
         if (!monitor_)
             if (auto started = start_monitor(); !started) return tl::unexpected(started.error());
         guest_->start();
         const std::optional<int> status = wait_for_end();
         guest_->stop();
         control_.detach();
+        if (debug_) debug_->detach();
         console_->flush();
         if (status) {
             finish_monitor(leave_reason_);
@@ -209,6 +226,25 @@ Result<int> Session::run() {
                 "RESET",
                 {{"guest", !asked}, {"reason", asked ? "host-qmp-system-reset" : "guest-reset"}}));
     }
+}
+
+Result<void> Session::start_gdb() {
+    const auto address = parse_gdb_address(*options_.gdb);
+    if (!address) return tl::unexpected(address.error());
+    // The host's clock goes on while a person thinks: without this, every step would lead into the
+    // timer interrupt's handler. The virtual one waits, and stays exact.
+    const bool step_without_interrupts = options_.clock == kvm::SoftClock::Host;
+    debug_.emplace(step_without_interrupts,
+                   GuestDebug::Hooks{.resumed = [this] { control_.resume(); },
+                                     .kill = [this] { control_.quit(); },
+                                     .warn = [this](const std::string& text) { warn(text); }});
+    auto server = GdbServer::start(*address, *debug_);
+    if (!server) return tl::unexpected(server.error());
+    gdb_ = std::move(*server);
+    if (options_.start_paused)
+        fmt::print(stderr, "perfvisor: the guest waits for gdb: target remote {}\n",
+                   gdb_->address());
+    return {};
 }
 
 // A guest runs without a monitor, too, unless its place was chosen.
@@ -319,6 +355,9 @@ Result<std::unique_ptr<Guest>> Session::boot(Ram& ram) {
     }
     io.console_ready = [this] { eventfd_write(room_.get(), 1); };
     io.warn = [this](const std::string& sentence) { warn(sentence); };
+    io.debug_exit = [this](unsigned cpu, const kvm_debug_exit_arch& exit) {
+        debug_->debug_exit(cpu, exit);
+    };
     return Guest::boot(*system_, options_, ram.bytes(), files, std::move(io));
 }
 

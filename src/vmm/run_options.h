@@ -39,6 +39,11 @@ struct RunOptions {
     // Where guests and users of the performance monitor meet; empty: by convention.
     std::string runtime_directory;
 
+    // -gdb: a debugger may connect there, as parse_gdb_address() takes it.
+    std::optional<std::string> gdb;
+    // -S: the guest waits for a debugger, or the monitor's "cont", before its first instruction.
+    bool start_paused = false;
+
     // --exec: run this in the guest, its output on stdout, and exit with its status.
     std::optional<std::string> exec;
     // Count these events (their codes) of the command, for CommandCounts; none: do not count.

@@ -269,6 +269,41 @@ TEST(GuestDebug, WatchpointStopsAtTheAccessThatCoversIt) {
     EXPECT_EQ(guest.vcpu().run()->debug.arch.status, KVMPPC_DEBUG_WATCH_WRITE);
 }
 
+// A decrementer interrupt is due before the first instruction.
+TEST(GuestDebug, StepsCanKeepInterruptsAwayUntilTheyAreOver) {
+    SoftGuest guest;
+    guest.write(vector(10), {kSelf});
+    // DEC = 1 and TCR[DIE]; then it is due at once.
+    guest.start(load(3, 0x04000000) + Code{mtspr(340, 3), li(3, 1), mtspr(22, 3)} +
+                    Code(200, kNop) + Code{kSelf},
+                kMsrEE);
+    const auto stepping = KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ;
+    ASSERT_TRUE(set_guest_debug(guest.vcpu(), debug(stepping)));
+    for (uint64_t n = 1; n <= 150; ++n) {
+        ASSERT_EQ(guest.run(), KVM_EXIT_DEBUG);
+        ASSERT_EQ(guest.regs().pc, kStart + 4 * n);
+    }
+    ASSERT_TRUE(set_guest_debug(guest.vcpu(), debug(KVM_GUESTDBG_SINGLESTEP)));
+    ASSERT_EQ(guest.run(), KVM_EXIT_DEBUG);
+    EXPECT_EQ(guest.regs().pc, vector(10)) << "the branch to itself there was executed";
+}
+
+TEST(CodeChanged, WhatTheVmmWroteIsWhatIsExecuted) {
+    for (const SoftEngine engine : {SoftEngine::Interpreter, SoftEngine::Translator}) {
+        SoftOptions options = SoftGuest::virtual_clock();
+        options.engine = engine;
+        SoftGuest guest(options);
+        guest.start(Code{li(4, 1)} + say(4) + Code{b(-16), kSelf});
+        for (const uint32_t value : {1u, 2u, 3u}) {
+            const guest::Code changed{li(4, static_cast<int>(value))};
+            guest.write(kStart, changed);
+            ASSERT_TRUE(code_changed(guest.vm(), kStart, {guest.ram() + kStart, 4}));
+            ASSERT_EQ(guest.run(), KVM_EXIT_MMIO);
+            EXPECT_EQ(guest.vcpu().run()->mmio.data[3], value);
+        }
+    }
+}
+
 TEST(GuestDebug, UnknownKindOfBreakpointIsRefused) {
     SoftGuest guest;
     kvm_guest_debug wrong = debug(KVM_GUESTDBG_USE_HW_BP, {{0, 0x100}});

@@ -162,5 +162,21 @@ TEST_F(BadInput, AConsoleLogThatCannotBeWritten) {
     expect_run_refused({"--console-log", "/nowhere/log"}, {"--console-log", "/nowhere/log"});
 }
 
+TEST_F(BadInput, GdbsAddress) {
+    expect_run_refused({"-gdb", "udp::1234"}, {"-gdb", "udp::1234", "tcp::PORT"});
+    expect_run_refused({"-gdb", "tcp::70000"}, {"-gdb", "70000", "65535"});
+    expect_run_refused({"-gdb", "unix:/no/such/directory/socket"},
+                       {"-gdb", "/no/such/directory/socket", "No such file"});
+    expect_run_refused({"-s", "-gdb", "tcp::1"}, {"-s", "-gdb", "contradict"});
+    expect_run_refused({"-gdb", "unix:" + kernel}, {"-gdb", kernel, "in use"});
+}
+
+#if !defined(__powerpc__)
+// Where there is a /dev/kvm it is another architecture's.
+TEST_F(BadInput, TheKernelsKvmOfAHostThatIsNotPower) {
+    expect_run_refused({"--accel=kvm"}, {"/dev/kvm"});
+}
+#endif
+
 }  // namespace
 }  // namespace perfvisor::test

@@ -14,7 +14,7 @@ namespace perfvisor::test {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr std::chrono::seconds kPatience{60};
+constexpr std::chrono::seconds kPatience{240};
 constexpr std::chrono::milliseconds kGlance{10};
 
 void append(int& fd, std::string& text) {

@@ -24,12 +24,12 @@ class Conversation {
     void signal(int number) const;
 
     // Waits until its standard output, from behind what was waited for before, has a whole line
-    // that begins with `start`, and gives the line; empty if it ends or a minute passes before.
+    // that begins with `start`, and gives the line; empty if it ends or minutes pass before.
     std::string line(const std::string& start);
     // Waits until its standard output, from behind what was waited for before, has `text` in it,
-    // such as a prompt; false if it ends or a minute passes before.
+    // such as a prompt; false if it ends or minutes pass before.
     bool text(const std::string& text);
-    // Waits for its end, at most a minute: the exit status, 128 + n after signal n, -1 if it goes
+    // Waits for its end, for minutes at most: the exit status, 128 + n after signal n, -1 if it goes
     // on.
     int wait();
 

@@ -10,6 +10,7 @@
 
 #include "core/core.h"
 #include "kvm/uapi/kvm_powerpc.h"
+#include "kvm/uapi/kvm_soft.h"
 
 namespace perfvisor::kvm {
 
@@ -26,6 +27,10 @@ class GuestDebugger {
 
     bool enabled() const { return (control_ & KVM_GUESTDBG_ENABLE) != 0; }
     bool single_step() const { return enabled() && (control_ & KVM_GUESTDBG_SINGLESTEP) != 0; }
+    // Asynchronous interrupts wait.
+    bool blocks_interrupts() const {
+        return single_step() && (control_ & KVM_GUESTDBG_BLOCKIRQ) != 0;
+    }
 
     // The instruction at pc is about to be executed: a breakpoint there, the breakpoint instruction
     // (KVM_REG_PPC_DEBUG_INST), or a watchpoint it would hit. It is then not executed.

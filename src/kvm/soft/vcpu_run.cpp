@@ -145,7 +145,7 @@ SoftVcpu::Step SoftVcpu::look_at_events() {
     if (leave_requested()) return exit_interrupted();
     if (deadline_reached()) return exit_interrupted(KVM_SOFT_INTR_DEADLINE);
     if (stopped()) return kGoOn;
-    deliver_interrupts();
+    if (!debugger_.blocks_interrupts()) deliver_interrupts();
     if (core_.checkstop()) return exit_for(KVM_EXIT_SHUTDOWN);
     if (core_.reset_request() != reset_reported_) return exit_reset();
     if (core_.external_wanted()) {

@@ -87,6 +87,14 @@ int SoftVm::ioctl(uint32_t request, void* argument) {
         case KVM_SOFT_FREEZE_TIMEBASES:
             if (argument == nullptr) return -EFAULT;
             return freeze_time_bases(*static_cast<const kvm_soft_freeze*>(argument));
+        case KVM_SOFT_CODE_CHANGED: {
+            if (argument == nullptr) return -EFAULT;
+            const auto& range = *static_cast<const kvm_soft_range*>(argument);
+            for_each_vcpu([&](SoftVcpu& vcpu) {
+                vcpu.mailbox()->send_code_change(range.guest_physical, range.length);
+            });
+            return 0;
+        }
         case KVM_SOFT_GET_TIME:
             if (argument == nullptr) return -EFAULT;
             static_cast<kvm_soft_time*>(argument)->nanoseconds = nanoseconds();

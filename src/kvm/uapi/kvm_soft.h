@@ -150,4 +150,21 @@ struct kvm_soft_window_counts {
  */
 #define KVM_SOFT_OWN_PERFMON KVM_PPC_IO(0xfa)
 
+/*
+ * KVM_SOFT_CODE_CHANGED (VM, any thread): the VMM has written guest memory that may hold
+ * instructions. vCPUs have dropped what they derived from it before they next execute, as after a
+ * dcbst, icbi and isync of each.
+ */
+struct kvm_soft_range {
+    __u64 guest_physical;
+    __u64 length; /* bytes */
+};
+#define KVM_SOFT_CODE_CHANGED KVM_PPC_IOW(0xfb, struct kvm_soft_range)
+
+/*
+ * A flag of kvm_guest_debug.control, as Linux's x86 has it: while single-stepping, interrupts and
+ * timers wait.
+ */
+#define KVM_GUESTDBG_BLOCKIRQ 0x00100000u
+
 #endif /* PERFVISOR_KVM_SOFT_H */
