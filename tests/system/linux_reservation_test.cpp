@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 
@@ -57,6 +58,43 @@ TEST_F(LinuxReservationTest, WhileTheHostHoldsLinuxStartsWithoutAndPerfDoesNotCo
     EXPECT_THAT(finished.out, Not(HasSubstr("/power-isa-e.pm")));
     EXPECT_THAT(finished.out, ContainsRegex("\n +<not supported> +instructions"));
     EXPECT_THAT(finished.out, HasSubstr("end"));
+}
+
+// The device tree of each boot tells the truth of that boot, and Linux believes it.
+TEST_F(LinuxReservationTest, LinuxHasItAfterTheResetThatFollowsTheHostsEnd) {
+    Conversation host({PERFVISOR_BINARY, "perfmon", "hold", "--runtime-dir", directory.string(),
+                       "--", "/bin/sh", "-c", "echo held; exec cat"});
+    ASSERT_EQ(host.line("held"), "held");
+    Conversation linux_console({PERFVISOR_BINARY, "run", "-m", "256M", "-kernel",
+                                guest_file("vmlinux"), "-initrd", guest_file("rootfs.cpio.gz"),
+                                "--reserve-perfmon", "--runtime-dir", directory.string()});
+    // What is typed comes back as an echo: the answer's words are put together by the shell.
+    const std::string look =
+        "echo tree $(ls -d /proc/device-tree/cpus/*/power-isa-e.pm 2>/dev/null | wc -l) here; "
+        "perf stat -x, -e instructions:u spin 1000 2>&1; echo e''nd\n";
+
+    ASSERT_TRUE(linux_console.hears("# ")) << linux_console.err();
+    linux_console.say(look);
+    ASSERT_TRUE(linux_console.hears("tree 0 here")) << linux_console.out();
+    EXPECT_THAT(linux_console.line("0,"), HasSubstr(",instructions:u"));
+    ASSERT_TRUE(linux_console.hears("end"));
+    host.signal(SIGTERM);
+    EXPECT_EQ(host.wait(), 128 + SIGTERM);
+    linux_console.say(look);
+    ASSERT_TRUE(linux_console.hears("tree 0 here")) << "a guest reserves at its start only";
+    EXPECT_THAT(linux_console.line("0,"), HasSubstr(",instructions:u"));
+
+    linux_console.say("reboot -f\n");
+    ASSERT_TRUE(linux_console.hears("Linux version ")) << linux_console.out();
+    ASSERT_TRUE(linux_console.hears("# "));
+    linux_console.say(look);
+    ASSERT_TRUE(linux_console.hears("tree 1 here")) << linux_console.out();
+    // 10 N + 8 digits + 18 (guest/programs/spin.S).
+    EXPECT_THAT(linux_console.line("10050,"), HasSubstr(",instructions:u"));
+    ASSERT_TRUE(linux_console.hears("end"));
+    linux_console.say("poweroff -f\n");
+    EXPECT_EQ(linux_console.wait(), 0);
+    EXPECT_THAT(linux_console.err(), HasSubstr("without a performance monitor"));
 }
 
 // The virtual clock makes a boot of Linux repeatable; a host that looks at the vCPU every
