@@ -29,8 +29,8 @@ class Conversation {
     // Waits until its standard output, from behind what was waited for before, has `text` in it,
     // such as a prompt; false if it ends or minutes pass before.
     bool text(const std::string& text);
-    // Waits for its end, for minutes at most: the exit status, 128 + n after signal n, -1 if it goes
-    // on.
+    // Waits for its end, for minutes at most: the exit status, 128 + n after signal n, -1 if it
+    // goes on.
     int wait();
 
     // All that it has said so far.

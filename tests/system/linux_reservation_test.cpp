@@ -73,25 +73,25 @@ TEST_F(LinuxReservationTest, LinuxHasItAfterTheResetThatFollowsTheHostsEnd) {
         "echo tree $(ls -d /proc/device-tree/cpus/*/power-isa-e.pm 2>/dev/null | wc -l) here; "
         "perf stat -x, -e instructions:u spin 1000 2>&1; echo e''nd\n";
 
-    ASSERT_TRUE(linux_console.hears("# ")) << linux_console.err();
+    ASSERT_TRUE(linux_console.text("# ")) << linux_console.err();
     linux_console.say(look);
-    ASSERT_TRUE(linux_console.hears("tree 0 here")) << linux_console.out();
+    ASSERT_TRUE(linux_console.text("tree 0 here")) << linux_console.out();
     EXPECT_THAT(linux_console.line("0,"), HasSubstr(",instructions:u"));
-    ASSERT_TRUE(linux_console.hears("end"));
+    ASSERT_TRUE(linux_console.text("end"));
     host.signal(SIGTERM);
     EXPECT_EQ(host.wait(), 128 + SIGTERM);
     linux_console.say(look);
-    ASSERT_TRUE(linux_console.hears("tree 0 here")) << "a guest reserves at its start only";
+    ASSERT_TRUE(linux_console.text("tree 0 here")) << "a guest reserves at its start only";
     EXPECT_THAT(linux_console.line("0,"), HasSubstr(",instructions:u"));
 
     linux_console.say("reboot -f\n");
-    ASSERT_TRUE(linux_console.hears("Linux version ")) << linux_console.out();
-    ASSERT_TRUE(linux_console.hears("# "));
+    ASSERT_TRUE(linux_console.text("Linux version ")) << linux_console.out();
+    ASSERT_TRUE(linux_console.text("# "));
     linux_console.say(look);
-    ASSERT_TRUE(linux_console.hears("tree 1 here")) << linux_console.out();
+    ASSERT_TRUE(linux_console.text("tree 1 here")) << linux_console.out();
     // 10 N + 8 digits + 18 (guest/programs/spin.S).
     EXPECT_THAT(linux_console.line("10050,"), HasSubstr(",instructions:u"));
-    ASSERT_TRUE(linux_console.hears("end"));
+    ASSERT_TRUE(linux_console.text("end"));
     linux_console.say("poweroff -f\n");
     EXPECT_EQ(linux_console.wait(), 0);
     EXPECT_THAT(linux_console.err(), HasSubstr("without a performance monitor"));
