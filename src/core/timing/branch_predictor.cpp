@@ -6,7 +6,10 @@
 
 namespace perfvisor::core::timing {
 
+// Linux does this at each entry from user mode, whether the model runs or not.
 void BranchPredictor::invalidate() {
+    if (empty_) return;
+    empty_ = true;
     for (unsigned n = 0; n < kEntries; ++n) {
         entries_[n] = {};
         entries_[n].age = static_cast<uint8_t>(n % kWays);
@@ -32,6 +35,7 @@ Prediction BranchPredictor::branch(const Instruction& in, uint32_t pc, bool take
             return Prediction::Right;
         }
         entry = std::find_if(set, end, [](const Entry& e) { return e.age == kWays - 1; });
+        empty_ = false;
         entry->pc = pc;
         entry->target = target;
         entry->history = 3;

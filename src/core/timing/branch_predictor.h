@@ -22,7 +22,7 @@ class BranchPredictor {
   public:
     static constexpr unsigned kEntries = 512, kWays = 4, kSets = kEntries / kWays;
 
-    explicit BranchPredictor(ModelledTotals& counts) : counts_(counts) {}
+    explicit BranchPredictor(ModelledTotals& counts) : counts_(counts) { invalidate(); }
 
     // All entries invalid, as after reset and BUCSR[BBFI].
     void invalidate();
@@ -42,6 +42,7 @@ class BranchPredictor {
 
     ModelledTotals& counts_;
     std::array<Entry, kEntries> entries_;
+    bool empty_ = false;  // no entry has been made since the last invalidate()
 };
 
 }  // namespace perfvisor::core::timing
