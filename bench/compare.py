@@ -6,6 +6,7 @@ Prints medians and ratios; --json FILE writes every single measurement too.
 """
 
 import argparse
+import dataclasses
 import datetime
 import json
 import os
@@ -158,8 +159,11 @@ def measure_counting(peer, passes, where):
     results, notes = {}, {}
     for label, timing in boot.timings.items():
         name, bar, _ = label.rpartition("|")
-        if bar:
-            results.setdefault(name, []).append(timing)
+        if not bar:
+            continue
+        part = workloads.counted_part(name.rpartition("|")[2], factor)
+        results.setdefault(name, []).append(
+            dataclasses.replace(timing, wall=timing.wall * part, cpu=timing.cpu * part))
     for label, note in boot.notes.items():
         found = re.search(r"SAMPLE events:\s*(\d+)", note)
         if found:

@@ -28,7 +28,7 @@ struct Typed {
     std::string memory;
     std::string kernel, firmware, initrd, dtb, append, exec, console_log, gdb;
     std::string reserve_perfmon;
-    std::string clock, engine, accelerator = "soft";
+    std::string clock, engine, accelerator = "soft", timing = "simple";
     bool nographic = false;
     bool gdb_on_usual_port = false;
     std::vector<std::string> stat;
@@ -134,6 +134,11 @@ Result<vmm::RunOptions> check(Typed typed, const CLI::App& command) {
         if (!engine) return tl::unexpected(engine.error());
         options.engine = *engine;
     }
+    const auto timing =
+        choose<vmm::Timing>("--timing", typed.timing,
+                            {{"simple", vmm::Timing::Simple}, {"e500mc", vmm::Timing::E500mc}});
+    if (!timing) return tl::unexpected(timing.error());
+    options.timing = *timing;
     const auto accelerator = choose<vmm::Accelerator>(
         "--accel", typed.accelerator,
         {{"soft", vmm::Accelerator::Soft}, {"kvm", vmm::Accelerator::Kvm}});
@@ -153,6 +158,8 @@ Result<vmm::RunOptions> check(Typed typed, const CLI::App& command) {
         return fail("-s and -gdb contradict each other: -s is -gdb tcp::1234");
     if (typed.gdb_on_usual_port) options.gdb = "tcp::1234";
     if (command.count("--gdb")) options.gdb = typed.gdb;
+    if (options.accelerator == vmm::Accelerator::Kvm && command.count("--timing"))
+        return fail("--timing goes with --accel=soft only: hardware takes the time it takes");
     if (options.board && options.accelerator == vmm::Accelerator::Kvm)
         return fail(
             "--board goes with --accel=soft only: what the kernel's KVM runs is a guest of this "
@@ -274,6 +281,9 @@ void add_run_command(CLI::App& app, Action& action) {
     run->add_option("--clock", typed->clock,
                     "virtual: time follows executed cycles, every run is the same (default with "
                     "--exec); host: the wall clock");
+    run->add_option("--timing", typed->timing,
+                    "simple: one cycle an instruction (default); e500mc: cycles of the modelled "
+                    "pipeline and caches");
     run->add_option(
         "--engine", typed->engine,
         "translator (the default, on x86-64) or interpreter; lockstep: both, compared after every "

@@ -45,7 +45,8 @@ constexpr uint8_t kThreshold = 0x03;  // only PMC0 and PMC1 have a threshold (7.
 // micro-ops; sc can be followed at the same boundary by an interrupt of another class.
 constexpr std::array kEvents = std::to_array<Event>({
     {1, "CPU_CLK", EventClass::Modelled, kCycles, 1, kAll,
-     "Processor cycles; one for each completed instruction, none while the core waits."},
+     "Processor cycles: one for each completed instruction, or the timing model's; none while the "
+     "core waits."},
     {2, "COMPLETED_INSNS", EventClass::Exact, total(Total::Instructions), 1, kAll,
      "Instructions completed."},
     {3, "COMPLETED_OPS", EventClass::Modelled, modelled(Modelled::CompletedOps), kOften, kAll,

@@ -251,6 +251,11 @@ Result<uint64_t> guest_time(Vm& vm) {
     return time.nanoseconds;
 }
 
+Result<void> set_timing(Vm& vm, uint32_t timing) {
+    kvm_soft_timing argument{timing, 0};
+    return request(vm, KVM_SOFT_SET_TIMING, &argument, "set how long instructions take");
+}
+
 Result<void> set_deadline(Vcpu& vcpu, uint64_t nanoseconds) {
     kvm_soft_time time{nanoseconds};
     return request(vcpu, KVM_SOFT_SET_DEADLINE, &time, "set a deadline in guest time");

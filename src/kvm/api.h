@@ -110,6 +110,8 @@ Result<void> code_changed(Vm& vm, uint64_t guest_physical, std::span<const uint8
 
 // Nanoseconds of guest time since the VM was made.
 Result<uint64_t> guest_time(Vm& vm);
+// How long instructions take: KVM_SOFT_TIMING_*; before the VM has vCPUs.
+Result<void> set_timing(Vm& vm, uint32_t timing);
 // KVM_RUN comes back interrupted, once, when guest time reaches `nanoseconds`; UINT64_MAX: never.
 Result<void> set_deadline(Vcpu& vcpu, uint64_t nanoseconds);
 // The time bases of the vCPUs in `vcpus` (bit n: id n) stop or go on as one.

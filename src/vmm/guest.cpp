@@ -88,6 +88,8 @@ Result<void> Guest::build(kvm::System& system, std::span<uint8_t> ram,
     ram_ = ram;
     if (auto set = kvm::set_user_memory_region(*vm_, 0, 0, ram.data(), ram.size()); !set)
         return set;
+    if (options_.timing == Timing::E500mc)
+        if (auto set = kvm::set_timing(*vm_, KVM_SOFT_TIMING_E500MC); !set) return set;
     if (io_.marks)
         if (auto set =
                 kvm::set_window(*vm_, io_.marks->open, io_.marks->close, options_.count_command);

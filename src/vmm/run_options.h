@@ -16,6 +16,9 @@ namespace perfvisor::vmm {
 enum class ReservePerfmon : uint8_t { No, IfPossible, Required };
 enum class Accelerator : uint8_t { Soft, Kvm };
 
+// One cycle an instruction, or the model of the e500mc (docs/timing.md).
+enum class Timing : uint8_t { Simple, E500mc };
+
 struct RunOptions {
     std::string name;  // of the guest, for `perfvisor stat` and warnings; default "guest-PID"
     std::string machine = "ppce500";
@@ -33,6 +36,7 @@ struct RunOptions {
     bool board = false;
     ReservePerfmon reserve_perfmon = ReservePerfmon::No;
     kvm::SoftClock clock = kvm::SoftClock::Host;
+    Timing timing = Timing::Simple;
     std::optional<kvm::SoftEngine> engine;  // nothing: the fastest that the host has
     Accelerator accelerator = Accelerator::Soft;
 

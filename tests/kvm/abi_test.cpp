@@ -59,9 +59,9 @@ TEST(Abi, OurOwnRequestsAndIdsDoNotMeetLinuxs) {
     std::set<uint64_t> taken;
     for (const Value& value : kOurs)
         if (std::string(value.name).rfind("KVM_", 0) == 0) taken.insert(value.value);
-    for (const uint32_t own :
-         {KVM_RESERVE_PERFMON, KVM_RELEASE_PERFMON, KVM_SOFT_SET_LINE, KVM_SOFT_GET_TIME,
-          KVM_SOFT_SET_DEADLINE, KVM_SOFT_FREEZE_TIMEBASES}) {
+    for (const uint32_t own : {KVM_RESERVE_PERFMON, KVM_RELEASE_PERFMON, KVM_SOFT_SET_LINE,
+                               KVM_SOFT_GET_TIME, KVM_SOFT_SET_DEADLINE, KVM_SOFT_FREEZE_TIMEBASES,
+                               KVM_SOFT_OWN_PERFMON, KVM_SOFT_SET_TIMING}) {
         EXPECT_TRUE(taken.insert(own).second) << std::hex << own;
         // Linux hands out KVMIO numbers up to 0xe3 (6.1) for VMs, vCPUs and devices.
         EXPECT_GE(own & 0xff, 0xf0u);

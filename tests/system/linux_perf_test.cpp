@@ -110,6 +110,41 @@ TEST(LinuxPerf, TheSameRunCountsTheSame) {
     EXPECT_EQ(first, once());
 }
 
+// Counts of a model are judged by their order.
+TEST(LinuxPerf, TheModelsEventsArePlausible) {
+    const Finished result = linux_guest(
+        "for events in branches,branch-misses,cache-misses,stalled-cycles-frontend "
+        "instructions,stalled-cycles-backend,L1-icache-load-misses,r40; do "
+        "perf stat -x, -e $events ls -l /bin 2>&1 >/dev/null; done",
+        {"--reserve-perfmon=required", "--console-log", "/dev/null"});
+    ASSERT_EQ(result.status, 0) << result.err;
+    auto counts = parse_stat(result.out);
+    ASSERT_EQ(counts.size(), 8u) << result.out;
+    const uint64_t branches = counts["branches"].number();
+    EXPECT_GT(counts["branch-misses"].number(), branches / 1000);
+    EXPECT_LT(counts["branch-misses"].number(), branches / 2);
+    EXPECT_GT(counts["cache-misses"].number(), 500u);
+    EXPECT_GT(counts["stalled-cycles-frontend"].number(), 10'000u);
+    EXPECT_GT(counts["stalled-cycles-backend"].number(), 10'000u);
+    EXPECT_GT(counts["L1-icache-load-misses"].number(), 500u);
+    EXPECT_GT(counts["r40"].number(), 10u);  // DMMU_TLB4K_RELOADS
+}
+
+TEST(LinuxPerf, UnderTheE500mcsTimingCyclesFollowTheModel) {
+    const auto once = [] {
+        return linux_guest(
+                   "perf stat -x, -e cycles,instructions ls -l /bin 2>&1 >/dev/null",
+                   {"--reserve-perfmon=required", "--timing=e500mc", "--console-log", "/dev/null"})
+            .out;
+    };
+    const std::string first = once();
+    auto counts = parse_stat(first);
+    ASSERT_EQ(counts.size(), 2u) << first;
+    EXPECT_GT(counts["cycles"].number(), counts["instructions"].number());
+    EXPECT_LT(counts["cycles"].number(), 20 * counts["instructions"].number());
+    EXPECT_EQ(first, once());
+}
+
 TEST(LinuxPerf, RecordFindsTheHotFunctionAndTakesOneSampleAPeriod) {
     constexpr uint64_t kPeriod = 100'000;
     const Finished result = linux_guest(

@@ -26,9 +26,10 @@ void Pipeline::restart() {
     next_store_ = 0;
 }
 
-uint64_t Pipeline::complete(const Instruction& in, const FetchResult& fetch,
-                            std::span<const DataPart> parts, unsigned words,
-                            Prediction prediction) {
+// Its steps are used nowhere else, and for every instruction.
+[[gnu::flatten]] uint64_t Pipeline::complete(const Instruction& in, const FetchResult& fetch,
+                                             std::span<const DataPart> parts, unsigned words,
+                                             Prediction prediction) {
     miss_count_ = 0;
     if (fetch.new_group) fetch_group(fetch);
     const uint64_t decoded = decode(in);

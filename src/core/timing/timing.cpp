@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <span>
 
 #include "core/spr.h"
@@ -62,8 +63,8 @@ Timing::Access Timing::access_of(const Instruction& in) const {
     return access;
 }
 
-bool Timing::completed(const Instruction& in, uint32_t pc, const Access& access, bool taken,
-                       uint32_t next_pc) {
+[[gnu::flatten]] bool Timing::completed(const Instruction& in, uint32_t pc, const Access& access,
+                                        bool taken, uint32_t next_pc) {
     const uint32_t wanted = state_.model.parts();
     if (wanted != parts_) [[unlikely]]
         start_parts(wanted);
@@ -74,7 +75,10 @@ bool Timing::completed(const Instruction& in, uint32_t pc, const Access& access,
     ++counts[Modelled::InstructionFetches];
 
     FetchResult fetch;
-    std::array<DataPart, timing::MemorySystem::kMostParts> parts;
+    // Filled in as far as there are parts: too many to be initialized for every instruction.
+    alignas(DataPart) std::array<std::byte, sizeof(DataPart) * timing::MemorySystem::kMostParts>
+        storage;
+    auto* const parts = reinterpret_cast<DataPart*>(storage.data());
     unsigned part_count = 0;
     if (parts_ & timing_part::kMemory) {
         const timing::MemorySystem::Context context{(access.msr & msr::kIS) ? 1u : 0u, access.pid,
@@ -82,7 +86,7 @@ bool Timing::completed(const Instruction& in, uint32_t pc, const Access& access,
         fetch = memory_.fetch(pc, redirected_ || pc != next_pc_, context);
         if (in.use != MemoryUse::None)
             part_count =
-                memory_.access(in, access.ea, access.words, data_context(in, access), parts.data());
+                memory_.access(in, access.ea, access.words, data_context(in, access), parts);
     }
     Prediction prediction = Prediction::Right;
     if (in.branch && (parts_ & timing_part::kPredictor))
@@ -92,9 +96,8 @@ bool Timing::completed(const Instruction& in, uint32_t pc, const Access& access,
     next_pc_ = pc + 4;
 
     if (parts_ & timing_part::kPipeline) {
-        const uint64_t cycles =
-            pipeline_.complete(in, fetch, std::span<const DataPart>(parts.data(), part_count),
-                               access.words, prediction);
+        const uint64_t cycles = pipeline_.complete(
+            in, fetch, std::span<const DataPart>(parts, part_count), access.words, prediction);
         cycles_ += cycles;
         if (drives_clock_) state_.totals[Total::StallCycles] += cycles - 1;
         for (const timing::Pipeline::Miss& miss : pipeline_.misses())

@@ -52,6 +52,7 @@ SoftVcpu::SoftVcpu(SoftVm& vm, unsigned id)
              .interconnect = &vm}),
       tlb_(core_.mmu(), vm.model()),
       window_(core_, vm.window(), time_, [&vm] { vm.window_changed(); }) {
+    core_.timing().set_drives_clock(vm.modelled_timing());
     if (vm.window().exists()) count_window();
 }
 

@@ -193,7 +193,9 @@ SoftVcpu::Step SoftVcpu::execute(uint64_t cycles) {
     const Mailbox::Executing executing(*mailbox_);
     uint64_t budget = core_.instructions_to_deadline(slice_length(cycles));
     if (debugger_.enabled()) return execute_debugged(budget);
-    const bool may_wait_for_others = time_.skips_idle_time() && vm_.has_others();
+    // What the spinning's rounds do to the timing model has to be seen round by round.
+    const bool may_wait_for_others =
+        time_.skips_idle_time() && vm_.has_others() && !core_.state.model.any();
     const bool look = may_wait_for_others && !std::exchange(looked_for_spinning_, true);
     if (look) budget = spin_.first_part(budget);
 
@@ -204,7 +206,12 @@ SoftVcpu::Step SoftVcpu::execute(uint64_t cycles) {
     publish_cycles();
     if (stop == engine::Stop::Failed) return exit_failed();
     if (stop == engine::Stop::Mmio) return exit_mmio();
-    if (stop == engine::Stop::Attention) return kGoOn;
+    if (stop == engine::Stop::Attention) {
+        // Where the timing model drives the clock, a slice may end by its cycles.
+        if (core_.timing().drives_clock() && at_branch_to_self() && !timers_could_interrupt())
+            stuck_at_ = core_.state.pc;
+        return kGoOn;
+    }
     const uint64_t done =
         core_.state.totals[core::Total::Instructions] - before[core::Total::Instructions];
     if (start != 0) pacer_.measured(done, host_nanoseconds() - start);

@@ -44,6 +44,7 @@ int soft_extension(uint64_t capability, bool has_perfmon) {
         case KVM_CAP_IMMEDIATE_EXIT:
         case KVM_CAP_PPC_GUEST_DEBUG_SSTEP:
         case KVM_CAP_SOFT:
+        case KVM_CAP_SOFT_TIMING:
             return 1;
         case KVM_CAP_NR_MEMSLOTS:
             return kMaxMemorySlots;
@@ -102,6 +103,9 @@ int SoftVm::ioctl(uint32_t request, void* argument) {
         case KVM_SOFT_SET_WINDOW:
             if (argument == nullptr) return -EFAULT;
             return set_window(*static_cast<const kvm_soft_window*>(argument));
+        case KVM_SOFT_SET_TIMING:
+            if (argument == nullptr) return -EFAULT;
+            return set_timing(static_cast<const kvm_soft_timing*>(argument)->timing);
         default:
             return -ENOTTY;
     }
@@ -132,6 +136,14 @@ int SoftVm::set_window(const kvm_soft_window& window) {
 
 void SoftVm::window_changed() {
     if (has_others_) for_each_vcpu([](SoftVcpu& vcpu) { vcpu.hurry(); });
+}
+
+int SoftVm::set_timing(uint32_t timing) {
+    if (timing > KVM_SOFT_TIMING_E500MC) return -EINVAL;
+    const std::lock_guard lock(vcpus_mutex_);
+    if (!vcpus_.empty()) return -EBUSY;
+    modelled_timing_ = timing == KVM_SOFT_TIMING_E500MC;
+    return 0;
 }
 
 // ---- memory ----

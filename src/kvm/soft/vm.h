@@ -55,6 +55,11 @@ class SoftVm final : public Vm, public core::Interconnect {
     // Every vCPU looks at the window soon.
     void window_changed();
     void remove_vcpu(SoftVcpu& vcpu);
+    // Whether the timing model drives the clock of its vCPUs.
+    bool modelled_timing() const {
+        const std::lock_guard lock(vcpus_mutex_);
+        return modelled_timing_;
+    }
     // A started CPU is active, rests because it can go no further, or is gone. Resting is refused
     // (false) to the last active one.
     void cpu_active();
@@ -71,6 +76,7 @@ class SoftVm final : public Vm, public core::Interconnect {
     int set_memory_region(const kvm_userspace_memory_region& region);
     bool overlaps_other_slot(const kvm_userspace_memory_region& region) const;
     int set_window(const kvm_soft_window& window);
+    int set_timing(uint32_t timing);
     int reserve_perfmon();
     int release_perfmon();
     int own_perfmon();
@@ -109,6 +115,7 @@ class SoftVm final : public Vm, public core::Interconnect {
     std::string perfmon_failure_;
     mutable std::mutex vcpus_mutex_;
     std::vector<SoftVcpu*> vcpus_;
+    bool modelled_timing_ = false;  // changed while there are none
     unsigned active_cpus_ = 0;
     std::atomic<bool> has_others_{false};  // more than one vCPU
 };

@@ -167,4 +167,18 @@ struct kvm_soft_range {
  */
 #define KVM_GUESTDBG_BLOCKIRQ 0x00100000u
 
+/*
+ * KVM_SOFT_SET_TIMING (VM): how long instructions take, for vCPUs made afterwards. SIMPLE, which is
+ * so without it: one cycle each. E500MC: what a model of that core's pipeline and caches says.
+ * KVM_CAP_SOFT_TIMING: 1 if it exists. -EINVAL: no such timing. -EBUSY: the VM has vCPUs.
+ */
+#define KVM_CAP_SOFT_TIMING 0x736f6677
+#define KVM_SOFT_TIMING_SIMPLE 0u
+#define KVM_SOFT_TIMING_E500MC 1u
+struct kvm_soft_timing {
+    __u32 timing;
+    __u32 padding;
+};
+#define KVM_SOFT_SET_TIMING KVM_PPC_IOW(0xfc, struct kvm_soft_timing)
+
 #endif /* PERFVISOR_KVM_SOFT_H */
