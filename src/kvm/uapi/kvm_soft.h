@@ -139,7 +139,7 @@ struct kvm_soft_window_counts {
     __u32 state;       /* out: KVM_SOFT_WINDOW_* */
     __u32 padding;
 };
-#define KVM_SOFT_SET_WINDOW KVM_PPC_IOW(0xf7, struct kvm_soft_window)
+#define KVM_SOFT_SET_WINDOW KVM_PPC_IOW(0xf9, struct kvm_soft_window)
 #define KVM_SOFT_GET_WINDOW KVM_PPC_IOWR(0xf8, struct kvm_soft_window_counts)
 
 /*
