@@ -3,28 +3,66 @@
 #include "engine/translator/block_cache.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <iterator>
-
-#include "core/physical_memory.h"
+#include <utility>
 
 namespace perfvisor::engine::translator {
 
 using core::kPageMask;
 using core::kPageSize;
-using x64::Jump;
 
 namespace {
 
 constexpr auto kPage32Mask = static_cast<uint32_t>(kPageMask);
 
+void write_word(uint8_t* at, uint32_t value) {
+    std::memcpy(at, &value, sizeof value);
+}
+
+// `displacement`: of a jump, its last four bytes.
+void set_target(uint8_t* displacement, const uint8_t* target) {
+    write_word(displacement, static_cast<uint32_t>(target - (displacement + 4)));
+}
+
 }  // namespace
 
+BlockCache::BlockCache(x64::CodeBuffer& buffer, FetchMap& fetches)
+    : buffer_(buffer),
+      fetches_(fetches),
+      entries_(reinterpret_cast<uint32_t*>(buffer.data() + x64::kEntriesOffset)) {}
+
+// ---- pages ----
+
+CodePage* BlockCache::find_page(uint64_t physical, uint32_t ea, uint32_t mode) const {
+    const auto found = pages_.find(physical & kPageMask);
+    if (found == pages_.end()) return nullptr;
+    for (const auto& page : found->second)
+        if (page->ea == (ea & kPage32Mask) && page->mode == mode) return page.get();
+    return nullptr;
+}
+
+CodePage& BlockCache::page_for(const Block& block) {
+    if (CodePage* page = find_page(block.physical, block.pc, block.mode)) return *page;
+    auto page = std::make_unique<CodePage>();
+    page->physical = block.physical & kPageMask;
+    page->ea = block.pc & kPage32Mask;
+    page->mode = block.mode;
+    if (free_numbers_.empty()) {
+        page->number = std::exchange(next_number_, next_number_ + uint32_t{kPageSize});
+    } else {
+        page->number = free_numbers_.back();
+        free_numbers_.pop_back();
+    }
+    return *pages_[page->physical].emplace_back(std::move(page));
+}
+
 Block* BlockCache::find(uint64_t physical, uint32_t pc, uint32_t mode) const {
-    Block* block = buckets_[bucket_of(physical, mode)].get();
-    while (block && !(block->physical == physical && block->pc == pc && block->mode == mode))
-        block = block->next.get();
+    const CodePage* page = find_page(physical, pc, mode);
+    const uint32_t entry = page ? *entry_of(*page, pc) : 0;
+    if (entry == 0) return nullptr;
+    Block* block;
+    std::memcpy(&block, buffer_.code() + entry - sizeof block, sizeof block);
     return block;
 }
 
@@ -32,13 +70,36 @@ bool BlockCache::page_has_blocks(uint64_t physical) const {
     return pages_.contains(physical & kPageMask);
 }
 
+const uint8_t* BlockCache::find_entry(uint32_t pc) const {
+    const uint32_t offset = fetches_.find(pc) + (pc & ~kPage32Mask);
+    const uint32_t entry = entries_[offset / 4];
+    return entry ? buffer_.executable(buffer_.code() + entry) : nullptr;
+}
+
 Block* BlockCache::add(std::unique_ptr<Block> block) {
-    Block* added = block.get();
-    pages_[added->physical & kPageMask].push_back(added);
-    std::unique_ptr<Block>& first = buckets_[bucket_of(added->physical, added->mode)];
-    block->next = std::move(first);
-    first = std::move(block);
-    return added;
+    CodePage& page = page_for(*block);
+    block->page = &page;
+    *entry_of(page, block->pc) = static_cast<uint32_t>(block->code - buffer_.code());
+    return page.blocks.emplace_back(std::move(block)).get();
+}
+
+// Of the code of one physical page. Numbers without blocks have no entries either, and are used
+// again.
+template <typename Drops>
+bool BlockCache::drop_where(std::vector<std::unique_ptr<CodePage>>& pages, Drops drops) {
+    bool any = false;
+    std::erase_if(pages, [&](const std::unique_ptr<CodePage>& page) {
+        std::erase_if(page->blocks, [&](const std::unique_ptr<Block>& block) {
+            if (!drops(*block)) return false;
+            drop(*block);
+            return any = true;
+        });
+        if (!page->blocks.empty()) return false;
+        fetches_.forget_number(page->ea, page->number);
+        free_numbers_.push_back(page->number);
+        return true;
+    });
+    return any;
 }
 
 bool BlockCache::invalidate(uint64_t physical, uint64_t length) {
@@ -46,87 +107,66 @@ bool BlockCache::invalidate(uint64_t physical, uint64_t length) {
     for (uint64_t page = physical & kPageMask; page < physical + length; page += kPageSize) {
         const auto found = pages_.find(page);
         if (found == pages_.end()) continue;
-        std::vector<Block*>& blocks = found->second;
-        for (size_t i = 0; i < blocks.size();) {
-            Block* block = blocks[i];
-            if (!block->overlaps(physical, length)) {
-                ++i;
-                continue;
-            }
-            blocks[i] = blocks.back();
-            blocks.pop_back();
-            drop(*block);
-            any = true;
-        }
-        if (blocks.empty()) pages_.erase(found);
+        any |= drop_where(found->second,
+                          [&](const Block& block) { return block.overlaps(physical, length); });
+        if (found->second.empty()) pages_.erase(found);
     }
     return any;
 }
 
 void BlockCache::remove(Block& block) {
     const auto found = pages_.find(block.physical & kPageMask);
-    std::erase(found->second, &block);
-    drop(block);
+    drop_where(found->second, [&](const Block& other) { return &other == &block; });
     if (found->second.empty()) pages_.erase(found);
 }
 
-// The code stays where it is until the whole cache is cleared, so that a block may drop itself.
+// The code stays where it is until its room is needed, so that a block may drop itself.
 void BlockCache::drop(Block& block) {
-    for (uint32_t number : block.incoming)
-        unlink(edges_[number]);
-    for (uint32_t number : block.outgoing) {
+    while (block.incoming != kNoEdge)
+        unlink(block.incoming);
+    for (uint32_t number = block.outgoing; number != kNoEdge;) {
         Edge& edge = edges_[number];
-        if (edge.to) std::erase(edge.to->incoming, number);
-        edge = {};
+        if (edge.to) detach(number);
         free_edges_.push_back(number);
+        number = edge.next_out;
+        edge = {};
     }
-    Jump& jump = shared_.jumps[x64::jump_index(block.pc)];
-    if (jump.code == block.entry) jump = {};
-    std::unique_ptr<Block>* place = &buckets_[bucket_of(block.physical, block.mode)];
-    while (place->get() != &block)
-        place = &(*place)->next;
-    std::unique_ptr<Block> behind = std::move(block.next);
-    *place = std::move(behind);
+    *entry_of(*block.page, block.pc) = 0;
 }
 
 bool BlockCache::drop_code(const uint8_t* begin, const uint8_t* end) {
     bool any = false;
     for (auto page = pages_.begin(); page != pages_.end();) {
-        std::vector<Block*>& blocks = page->second;
-        std::erase_if(blocks, [&](Block* block) {
-            if (block->code < begin || block->code >= end) return false;
-            drop(*block);
-            return any = true;
+        any |= drop_where(page->second, [&](const Block& block) {
+            return block.code >= begin && block.code < end;
         });
-        page = blocks.empty() ? pages_.erase(page) : std::next(page);
+        page = page->second.empty() ? pages_.erase(page) : std::next(page);
     }
     return any;
 }
 
 void BlockCache::clear() {
-    far_edges_.clear();
+    drop_code(buffer_.code(), buffer_.code() + buffer_.code_bytes());
     edges_.clear();
     free_edges_.clear();
-    for (std::unique_ptr<Block>& first : buckets_) {
-        while (first) {
-            std::unique_ptr<Block> behind = std::move(first->next);
-            first = std::move(behind);
-        }
-    }
-    pages_.clear();
-    forget_all_jumps();
 }
 
 // ---- edges ----
 
-uint32_t BlockCache::new_edge(const Edge& edge) {
+uint32_t BlockCache::new_edge(Block& from, uint8_t* jump, uint8_t* page) {
+    uint32_t number;
     if (free_edges_.empty()) {
-        edges_.push_back(edge);
-        return static_cast<uint32_t>(edges_.size() - 1);
+        number = static_cast<uint32_t>(edges_.size());
+        edges_.emplace_back();
+    } else {
+        number = free_edges_.back();
+        free_edges_.pop_back();
     }
-    const uint32_t number = free_edges_.back();
-    free_edges_.pop_back();
-    edges_[number] = edge;
+    Edge& edge = edges_[number];
+    edge.from = &from;
+    edge.jump = jump;
+    edge.page = page;
+    edge.next_out = std::exchange(from.outgoing, number);
     return number;
 }
 
@@ -135,81 +175,38 @@ Edge* BlockCache::edge(uint32_t number) {
     return &edges_[number];
 }
 
-void BlockCache::set_target(Edge& edge, const uint8_t* target) {
-    const auto displacement = static_cast<int32_t>(target - (edge.jump + 4));
-    std::memcpy(edge.jump, &displacement, sizeof displacement);
-}
-
 void BlockCache::link(uint32_t number, Block& to) {
     Edge& edge = edges_[number];
     if (edge.to) return;
-    set_target(edge, to.code);
+    set_target(edge.jump, to.code);
+    if (edge.far()) write_word(edge.page, to.page->number);
     edge.to = &to;
-    to.incoming.push_back(number);
-    if (edge.far) far_edges_[to.pc & kPage32Mask].push_back(number);
+    edge.previous_in = kNoEdge;
+    edge.next_in = std::exchange(to.incoming, number);
+    if (edge.next_in != kNoEdge) edges_[edge.next_in].previous_in = number;
 }
 
-void BlockCache::link_to_look_up(uint32_t number) {
+void BlockCache::lead_stub_to(uint32_t number, const uint8_t* code) {
+    if (edges_[number].to) unlink(number);
+    set_target(edges_[number].stub + x64::kStubTarget, code);
+}
+
+// From the list of those that lead to the same block.
+void BlockCache::detach(uint32_t number) {
+    const Edge& edge = edges_[number];
+    if (edge.previous_in != kNoEdge)
+        edges_[edge.previous_in].next_in = edge.next_in;
+    else
+        edge.to->incoming = edge.next_in;
+    if (edge.next_in != kNoEdge) edges_[edge.next_in].previous_in = edge.previous_in;
+}
+
+void BlockCache::unlink(uint32_t number) {
+    detach(number);
     Edge& edge = edges_[number];
-    if (!edge.to && edge.far) set_target(edge, edge.look_up);
-}
-
-void BlockCache::unlink(Edge& edge) {
-    set_target(edge, edge.unlinked);
+    set_target(edge.jump, edge.stub);
+    if (edge.far()) write_word(edge.page, x64::kNoCodePage);
     edge.to = nullptr;
-}
-
-void BlockCache::unlink_far(uint32_t page) {
-    const auto found = far_edges_.find(page);
-    if (found == far_edges_.end()) return;
-    for (uint32_t number : found->second) {
-        // The number may be another edge's by now.
-        Edge& edge = edges_[number];
-        if (!edge.far || !edge.to || (edge.to->pc & kPage32Mask) != page) continue;
-        std::erase(edge.to->incoming, number);
-        unlink(edge);
-    }
-    far_edges_.erase(found);
-}
-
-// ---- indirect branches ----
-
-void BlockCache::enter_jump(uint64_t key, const Block& block) {
-    shared_.jumps[x64::jump_index(block.pc)] = {key, block.entry};
-    const uint32_t word = (block.pc & ~kPage32Mask) / 4;
-    jump_words_[block.pc & kPage32Mask][word / 64] |= uint64_t{1} << (word % 64);
-}
-
-const uint8_t* BlockCache::find_jump(uint64_t key) const {
-    const Jump& jump = shared_.jumps[x64::jump_index(key)];
-    return jump.key == key ? jump.code : nullptr;
-}
-
-void BlockCache::forget_jumps(uint64_t ea, uint64_t size) {
-    if (size > 16 * kPageSize) {
-        forget_all_jumps();
-        return;
-    }
-    for (uint64_t page = ea & kPageMask; page < ea + size; page += kPageSize) {
-        unlink_far(static_cast<uint32_t>(page));
-        const auto found = jump_words_.find(static_cast<uint32_t>(page));
-        if (found == jump_words_.end()) continue;
-        for (size_t n = 0; n < found->second.size(); ++n)
-            for (uint64_t bits = found->second[n]; bits != 0; bits &= bits - 1) {
-                const uint64_t pc =
-                    page + 4 * (64 * n + static_cast<size_t>(std::countr_zero(bits)));
-                Jump& jump = shared_.jumps[x64::jump_index(pc)];
-                if (static_cast<uint32_t>(jump.key) == static_cast<uint32_t>(pc)) jump = {};
-            }
-        jump_words_.erase(found);
-    }
-}
-
-void BlockCache::forget_all_jumps() {
-    while (!far_edges_.empty())
-        unlink_far(far_edges_.begin()->first);
-    shared_.jumps.fill({});
-    jump_words_.clear();
 }
 
 }  // namespace perfvisor::engine::translator

@@ -10,20 +10,29 @@
 #include <vector>
 
 #include "core/physical_memory.h"
+#include "engine/translator/fetch_map.h"
+#include "engine/translator/x64/code_buffer.h"
 #include "engine/translator/x64/shared_data.h"
 
 namespace perfvisor::engine::translator {
 
 struct Block;
+struct CodePage;
+
+constexpr uint32_t kNoEdge = ~uint32_t{0};
 
 // A jump out of a block that may lead directly to another.
 struct Edge {
     Block* from = nullptr;
-    Block* to = nullptr;      // null: leads to `unlinked`
-    uint8_t* jump = nullptr;  // the instruction's 32-bit displacement, in the view to write
-    const uint8_t* unlinked = nullptr;  // the code that leaves, in the view to write
-    bool far = false;                   // to another page
-    const uint8_t* look_up = nullptr;   // of a far one: the code that asks the jumps
+    Block* to = nullptr;  // null: leads to `stub`
+    // All in the view to write: the jump's displacement, the code that leaves, and of a jump to
+    // another page what the page is compared with.
+    uint8_t* jump = nullptr;
+    uint8_t* stub = nullptr;
+    uint8_t* page = nullptr;
+    uint32_t next_out = kNoEdge;                        // of the same block
+    uint32_t next_in = kNoEdge, previous_in = kNoEdge;  // to the same block
+    bool far() const { return page != nullptr; }
 };
 
 struct Block {
@@ -33,21 +42,30 @@ struct Block {
     uint32_t count = 0;             // instructions
     uint64_t first = 0, bytes = 0;  // from which it was translated, physical
     bool is_trace = false;
-    uint32_t process = 0;            // bits 32 and up of the jumps' keys where it was translated
-    uint8_t* code = nullptr;         // in the view to write
-    const uint8_t* entry = nullptr;  // in the view to execute
-    std::vector<uint32_t> outgoing, incoming;  // edges
-    std::unique_ptr<Block> next;               // in its bucket
+    uint8_t* code = nullptr;  // in the view to write; before it, the block's address
+    CodePage* page = nullptr;
+    uint32_t outgoing = kNoEdge, incoming = kNoEdge;  // the first of each
 
     bool overlaps(uint64_t start, uint64_t length) const {
         return first < start + length && start < first + bytes;
     }
 };
 
+// The blocks that begin in a physical page, at one effective address, in one mode.
+struct CodePage {
+    uint64_t physical = 0;
+    uint32_t ea = 0;
+    uint32_t mode = 0;
+    uint32_t number = 0;  // where its entries are, bytes behind the first page's
+    std::vector<std::unique_ptr<Block>> blocks;
+};
+
 class BlockCache {
   public:
-    explicit BlockCache(x64::SharedData& shared) : shared_(shared) {}
+    BlockCache(x64::CodeBuffer& buffer, FetchMap& fetches);
 
+    // Whether a block may be added without dropping others first.
+    bool has_room() const { return !free_numbers_.empty() || next_number_ < kEnd; }
     Block* find(uint64_t physical, uint32_t pc, uint32_t mode) const;
     bool page_has_blocks(uint64_t physical) const;
     // Enters a block; its edges have been made with new_edge() and name it.
@@ -61,42 +79,43 @@ class BlockCache {
     bool drop_code(const uint8_t* begin, const uint8_t* end);
     void clear();
 
-    uint32_t new_edge(const Edge& edge);
+    uint32_t new_edge(Block& from, uint8_t* jump, uint8_t* page);
+    void set_stub(uint32_t number, uint8_t* stub) { edges_[number].stub = stub; }
     // Null if the edge's block has been dropped since.
     Edge* edge(uint32_t number);
-    // For an edge to another page it is the caller that knows that wherever the edge's block is
-    // executed, the other's address means this block until forget_jumps() says otherwise.
     void link(uint32_t number, Block& to);
-    // Makes a far edge ask the jumps each time.
-    void link_to_look_up(uint32_t number);
+    // Makes the stub of an edge that is not linked, or no more, go to `code` instead.
+    void lead_stub_to(uint32_t number, const uint8_t* code);
 
-    // The program counters that indirect branches find, and links between pages.
-    void enter_jump(uint64_t key, const Block& block);
-    const uint8_t* find_jump(uint64_t key) const;
-    void forget_jumps(uint64_t ea, uint64_t size);
-    void forget_all_jumps();
+    // The code for a program counter in the mode that the fetch map has selected, in the view to
+    // execute; null: not known.
+    const uint8_t* find_entry(uint32_t pc) const;
+    // Lets that mode find the page's code at the page of `pc`.
+    void enter_fetch(uint32_t pc, const CodePage& page) { fetches_.enter(pc, page.number); }
 
   private:
-    static constexpr unsigned kBuckets = 1u << 16;
-    static unsigned bucket_of(uint64_t physical, uint32_t mode) {
-        const uint64_t word = physical >> 2;
-        return static_cast<unsigned>(word ^ word >> 16 ^ mode << 12) & (kBuckets - 1);
-    }
-    void set_target(Edge& edge, const uint8_t* target);
-    void unlink(Edge& edge);
-    void unlink_far(uint32_t page);
-    void drop(Block& block);
-    // Which words of a page have, or had, a place among the jumps.
-    using Words = std::array<uint64_t, core::kPageSize / 4 / 64>;
+    static constexpr uint32_t kEnd = x64::kCodePages * uint32_t{core::kPageSize};
 
-    x64::SharedData& shared_;
-    // Each the first of a list.
-    std::vector<std::unique_ptr<Block>> buckets_ = std::vector<std::unique_ptr<Block>>(kBuckets);
-    std::unordered_map<uint64_t, std::vector<Block*>> pages_;  // by physical page address
+    uint32_t* entry_of(const CodePage& page, uint32_t pc) const {
+        return entries_ + (page.number + (pc & static_cast<uint32_t>(~core::kPageMask))) / 4;
+    }
+    CodePage* find_page(uint64_t physical, uint32_t ea, uint32_t mode) const;
+    CodePage& page_for(const Block& block);
+    void detach(uint32_t number);
+    void unlink(uint32_t number);
+    void drop(Block& block);
+    template <typename Drops>
+    bool drop_where(std::vector<std::unique_ptr<CodePage>>& pages, Drops drops);
+
+    x64::CodeBuffer& buffer_;
+    FetchMap& fetches_;
+    uint32_t* entries_;                       // in the view of data that code sees
+    uint32_t next_number_ = core::kPageSize;  // the first page has no code, ever
+    std::vector<uint32_t> free_numbers_;
+    std::unordered_map<uint64_t, std::vector<std::unique_ptr<CodePage>>>
+        pages_;  // by physical page
     std::deque<Edge> edges_;
     std::vector<uint32_t> free_edges_;
-    std::unordered_map<uint32_t, std::vector<uint32_t>> far_edges_;  // linked, by target page
-    std::unordered_map<uint32_t, Words> jump_words_;                 // by effective page
 };
 
 }  // namespace perfvisor::engine::translator

@@ -20,8 +20,6 @@ using core::Total;
 // Regions of code: evicting one is to be short, and to cost little of what is hot.
 constexpr unsigned kMostRegions = 16;
 constexpr size_t kSmallestRegion = size_t{128} << 10;
-constexpr size_t kDataBytes =
-    (sizeof(x64::SharedData) + core::kPageSize - 1) & ~size_t{core::kPageSize - 1};
 
 // What the emitted code uses and this host's processor has not, by name.
 std::string features_missing() {
@@ -55,22 +53,25 @@ Result<std::unique_ptr<Translator>> Translator::create(core::Core& core, const T
     if (const auto why = missing()) return fail("{}", *why);
     // One region is not enough: it would go whenever it is full, hot or not.
     const size_t code_bytes = std::max(tuning.code_bytes, 3 * kSmallestRegion);
-    auto buffer = x64::CodeBuffer::create(kDataBytes, code_bytes & core::kPageMask);
+    auto buffer = x64::CodeBuffer::create(x64::kDataBytes, code_bytes & core::kPageMask);
     if (!buffer) return tl::unexpected(buffer.error());
     auto pages = PageMap::create();
     if (!pages) return tl::unexpected(pages.error());
+    auto fetches = FetchMap::create();
+    if (!fetches) return tl::unexpected(fetches.error());
     return std::unique_ptr<Translator>(
-        new Translator(core, tuning, std::move(*buffer), std::move(*pages)));
+        new Translator(core, tuning, std::move(*buffer), std::move(*pages), std::move(*fetches)));
 }
 
 Translator::Translator(core::Core& core, const Tuning& tuning, x64::CodeBuffer buffer,
-                       std::unique_ptr<PageMap> pages)
+                       std::unique_ptr<PageMap> pages, std::unique_ptr<FetchMap> fetches)
     : core_(core),
       interpreter_(core),
       buffer_(std::move(buffer)),
       pages_(std::move(pages)),
+      fetches_(std::move(fetches)),
       shared_(*new (buffer_.data()) x64::SharedData),
-      blocks_(shared_),
+      blocks_(buffer_, *fetches_),
       runtime_(x64::emit_runtime(buffer_, core.state, callbacks())),
       emitter_(buffer_, runtime_, blocks_, core),
       patience_(tuning.patience),
@@ -167,29 +168,29 @@ Stop Translator::interpret_block() {
     return stop;
 }
 
-// In supervisor mode only what every process has in common is entered among the jumps, so that they
-// need not tell processes apart.
-uint64_t Translator::jump_key() const {
+// In supervisor mode only what every process has in common is entered, so that the table need not
+// tell processes apart.
+uint32_t Translator::fetch_mode() const {
     const CpuState& state = core_.state;
     const bool user = (state.msr & core::msr::kPR) != 0;
-    const uint64_t context = user ? state.fetch_context : state.fetch_context & 3;
-    return context << 32 | uint64_t{user} << 44 |
-           uint64_t{(state.msr & core::msr::kFP) != 0} << 45 | uint64_t{state.xer_so != 0} << 46;
+    const uint32_t context = user ? state.fetch_context : state.fetch_context & 3;
+    return context | uint32_t{(state.msr & core::msr::kFP) != 0} << 12 |
+           uint32_t{state.xer_so != 0} << 13;
 }
 
 const uint8_t* Translator::code_at_pc() {
-    shared_.jump_key = jump_key();
-    const uint64_t key = shared_.jump_key | core_.state.pc;
-    if (const uint8_t* code = blocks_.find_jump(key)) [[likely]]
+    select_fetches();
+    if (const uint8_t* code = blocks_.find_entry(static_cast<uint32_t>(core_.state.pc))) [[likely]]
         return code;
     const Block* block = look_up();
-    return block ? block->entry : nullptr;
+    return block ? buffer_.executable(block->code) : nullptr;
 }
 
 Block* Translator::look_up() {
     CpuState& state = core_.state;
     uint64_t physical = 0;
-    if (!core_.translate_fetch(state.pc, physical, &pc_is_global_)) {
+    bool every_process = false;
+    if (!core_.translate_fetch(state.pc, physical, &every_process)) {
         core_.deliver_fault(state.pc);
         --left_;
         return nullptr;
@@ -201,7 +202,8 @@ Block* Translator::look_up() {
         if (is_cold_) return nullptr;
         block = translate(physical, mode);
     }
-    if (mode.user || pc_is_global_) blocks_.enter_jump(jump_key() | state.pc, *block);
+    select_fetches();
+    if (mode.user || every_process) blocks_.enter_fetch(block->pc, *block->page);
     return block;
 }
 
@@ -230,13 +232,13 @@ void Translator::next_region() {
 }
 
 Block* Translator::translate(uint64_t physical, Mode mode) {
-    if (!emitter_.has_room()) next_region();
+    while (!emitter_.has_room() || !blocks_.has_room())
+        next_region();
     if (!blocks_.page_has_blocks(physical)) core_.protect_code_page(physical);
     auto block = std::make_unique<Block>();
     block->physical = physical;
     block->pc = static_cast<uint32_t>(core_.state.pc);
     block->mode = mode.bits();
-    block->process = static_cast<uint32_t>(jump_key() >> 32);
     decode_block(core_.model(), block->pc, core_.memory().host(physical), mode, guest_);
     emitter_.emit(guest_, *block);
     return blocks_.add(std::move(block));
@@ -301,14 +303,14 @@ bool Translator::stopped() {
 }
 
 // The edge's block was executed and leads to pc: directly from now on, if it always does. In the
-// same page it does; to another where the translation is every process's, or in user mode that of
-// the process for which the block was translated, until that changes.
+// same page it does; to another wherever the fetch map has that page's code there. Where now one
+// page is there and now another, for a page that several processes share, it is looked up.
 void Translator::link(uint32_t number) {
     const CpuState& state = core_.state;
     const Edge* edge = blocks_.edge(number);
     if (!edge || left_ <= 0 || state.attention.load(std::memory_order_relaxed) != 0) return;
     const Block* from = edge->from;
-    const bool far = edge->far;
+    const bool far = edge->far();
     const uint64_t clears = clears_;
     Block* to = look_up();
     if (!to || clears != clears_ || from->mode != to->mode) return;
@@ -317,11 +319,10 @@ void Translator::link(uint32_t number) {
         if (same_page) blocks_.link(number, *to);
         return;
     }
-    const bool own = (state.msr & core::msr::kPR) && from->process == jump_key() >> 32;
-    if (own || pc_is_global_)
+    if (edge->to ? edge->to == to : fetches_->find(to->pc) != 0)
         blocks_.link(number, *to);
     else
-        blocks_.link_to_look_up(number);
+        blocks_.lead_stub_to(number, runtime_.dispatch[Mode::of(state).floating_point ? 1 : 0]);
 }
 
 // ---- traces ----
@@ -392,7 +393,6 @@ void Translator::translate_path(Block& plain, Mode mode) {
     block->physical = plain.physical;
     block->pc = plain.pc;
     block->mode = plain.mode;
-    block->process = static_cast<uint32_t>(jump_key() >> 32);
     decode_trace(core_.model(), path_, core_.memory().host(plain.physical & core::kPageMask), mode,
                  guest_);
     blocks_.remove(plain);
@@ -450,7 +450,7 @@ uint64_t Translator::execute_last_op(void* self, const interpreter::Op* op) {
         core.state.attention.load(std::memory_order_relaxed) != 0)
         return x64::kChanged;
     translator.pages_->select(core.state.data_context);
-    translator.shared_.jump_key = translator.jump_key();
+    translator.select_fetches();
     return x64::kDone;
 }
 
@@ -484,13 +484,13 @@ void Translator::code_changed(uint64_t physical, uint64_t length) {
 void Translator::translations_changed(uint64_t ea, uint64_t size) {
     interpreter_.translations_changed(ea, size);
     pages_->forget(ea, size);
-    blocks_.forget_jumps(ea, size);
+    fetches_->forget(ea, size);
 }
 
 void Translator::all_translations_changed() {
     interpreter_.all_translations_changed();
     pages_->forget_all();
-    blocks_.forget_all_jumps();
+    fetches_->forget_all();
 }
 
 void Translator::page_protected(uint64_t physical) {

@@ -12,6 +12,7 @@
 #include "engine/engine.h"
 #include "engine/interpreter/interpreter.h"
 #include "engine/translator/block_cache.h"
+#include "engine/translator/fetch_map.h"
 #include "engine/translator/frontend/guest_block.h"
 #include "engine/translator/page_map.h"
 #include "engine/translator/x64/code_buffer.h"
@@ -59,7 +60,7 @@ class Translator final : public Engine,
 
   private:
     Translator(core::Core& core, const Tuning& tuning, x64::CodeBuffer buffer,
-               std::unique_ptr<PageMap> pages);
+               std::unique_ptr<PageMap> pages, std::unique_ptr<FetchMap> fetches);
 
     // Instructions for which translated code runs before it looks at attention, which bounds how
     // long another thread waits for it.
@@ -69,8 +70,8 @@ class Translator final : public Engine,
     Stop run_what_is_left();
     // The code at pc, translated if need be. Null: the fetch met an exception, which was taken.
     const uint8_t* code_at_pc();
-    // The block at pc, entered among the jumps; null as above, or where is_cold_ says that there is
-    // none and is not to be one yet.
+    // The block at pc, its page entered into the fetch map; null as above, or where is_cold_ says
+    // that there is none and is not to be one yet.
     Block* look_up();
     bool stays_cold(uint64_t physical);
     Block* translate(uint64_t physical, Mode mode);
@@ -94,7 +95,9 @@ class Translator final : public Engine,
     void synchronize();
     // Enters the page of an access that the slow road has done, if it is plain memory.
     void enter_page(uint64_t ea);
-    uint64_t jump_key() const;
+    // What the fetch map's tables are told apart by.
+    uint32_t fetch_mode() const;
+    void select_fetches() { shared_.fetches = fetches_->select(fetch_mode()); }
     void clear();
 
     // What translated code calls.
@@ -110,6 +113,7 @@ class Translator final : public Engine,
     interpreter::Interpreter interpreter_;
     x64::CodeBuffer buffer_;
     std::unique_ptr<PageMap> pages_;
+    std::unique_ptr<FetchMap> fetches_;
     x64::SharedData& shared_;
     BlockCache blocks_;
     x64::RuntimeCode runtime_;
@@ -127,7 +131,6 @@ class Translator final : public Engine,
     const int32_t trace_after_;
     std::vector<uint32_t> path_;  // of the trace being recorded
     bool is_cold_ = false;
-    bool pc_is_global_ = false;  // look_up(): the translation of pc is every process's
     // How often code without a block was looked for, by physical address; several share a place.
     std::vector<uint8_t> visits_ = std::vector<uint8_t>(kVisits);
     bool code_changed_ = false;

@@ -74,20 +74,7 @@ void Emitter::indirect_exit(const GuestInstruction& in) {
     ++counts.taken;
     add_counts(counts);
     restore_registers();
-    look_up_jump();
-}
-
-// As RuntimeCode::dispatch, for eax; here, so that the host predicts each branch by itself.
-void Emitter::look_up_jump() {
-    mov(ecx, eax);
-    and_(ecx, (kJumps - 1) << 2);
-    lea(rdx, ptr[rip + static_cast<const void*>(&shared().jumps)]);
-    lea(rdx, ptr[rdx + rcx * 4]);
-    mov(rcx, qword[rip + static_cast<const void*>(&shared().jump_key)]);
-    or_(rcx, rax);
-    cmp(rcx, qword[rdx + offsetof(Jump, key)]);
-    CodeGenerator::jne(runtime_.dispatch[guest_->mode.floating_point ? 1 : 0]);
-    CodeGenerator::jmp(qword[rdx + offsetof(Jump, code)]);
+    emit_look_up(*this, buffer_);
 }
 
 // Decrements CTR if BO says so; the label is where the branch is not taken.

@@ -12,6 +12,7 @@ namespace {
 
 // A generous bound for one instruction with its cold code.
 constexpr size_t kInstructionBytes = 512;
+constexpr size_t kEntryAlignment = 16;
 
 const interpreter::Op* stop(core::Core&, const interpreter::Op*) {
     return nullptr;
@@ -43,9 +44,11 @@ void Emitter::emit(const GuestBlock& guest, Block& block) {
     block_ = &block;
     liveness_.analyse(guest);
     pending_ = {};
-    align(16);
+    const auto misplaced =
+        reinterpret_cast<uintptr_t>(getCurr() + sizeof(Block*)) % kEntryAlignment;
+    if (misplaced != 0) setSize(getSize() + kEntryAlignment - misplaced);
+    dq(reinterpret_cast<uintptr_t>(&block));
     block.code = const_cast<uint8_t*>(getCurr());
-    block.entry = buffer_.executable(block.code);
     block.count = static_cast<uint32_t>(guest.instructions.size());
     const uint32_t lowest = guest.lowest_pc();
     block.first = block.physical - (guest.pc - lowest);
@@ -242,33 +245,23 @@ void Emitter::go_to(uint32_t target) {
     }
     restore_registers();
     const bool far = ((target ^ guest_->pc) & static_cast<uint32_t>(core::kPageMask)) != 0;
-    Label* look_up = new_label();
-    if (far && guest_->mode.user) {  // each process may have its own there
-        cmp(dword[rip + static_cast<const void*>(
-                            reinterpret_cast<const uint8_t*>(&shared().jump_key) + 4)],
-            block_->process);
-        jne(*look_up);
+    Label* stub = new_label();
+    uint8_t* page = nullptr;
+    if (far) {  // what is there may be another page by now, or for another process
+        mov(rcx, datum(&shared().fetches));
+        cmp(dword[rcx + static_cast<int>(target >> 12) * 4], kNoCodePage);
+        page = const_cast<uint8_t*>(getCurr()) - 4;
+        jne(*stub);
     }
-    Label* unlinked = new_label();
-    jmp(*unlinked, T_NEAR);
-    Edge edge;
-    edge.from = block_;
-    edge.far = far;
-    edge.jump = const_cast<uint8_t*>(getCurr()) - 4;
-    const uint32_t number = blocks_.new_edge(edge);
-    block_->outgoing.push_back(number);
-    later([this, unlinked, look_up, target, number, far] {
-        L(*unlinked);
-        blocks_.edge(number)->unlinked = getCurr();
+    jmp(*stub);
+    const uint32_t number = blocks_.new_edge(*block_, const_cast<uint8_t*>(getCurr()) - 4, page);
+    later([this, stub, target, number] {
+        L(*stub);
+        auto* start = const_cast<uint8_t*>(getCurr());
+        blocks_.set_stub(number, start);
         mov(eax, target);
-        mov(qword[kState + kPcOffset], rax);
-        mov(eax, number << kExitBits | static_cast<uint32_t>(Exit::Link));
-        jump_to(calls().leave);
-        if (!far) return;
-        blocks_.edge(number)->look_up = getCurr();
-        L(*look_up);
-        mov(eax, target);
-        look_up_jump();
+        mov(ecx, number << kExitBits | static_cast<uint32_t>(Exit::Link));
+        jump_to(runtime_.link[guest_->mode.floating_point ? 1 : 0]);
     });
 }
 

@@ -188,7 +188,6 @@ class Emitter : private Xbyak::CodeGenerator {
     void not_taken_exit(const GuestInstruction& in);
     void taken_exit(const GuestInstruction& in, uint32_t target_pc);
     void indirect_exit(const GuestInstruction& in);
-    void look_up_jump();
 
     // ---- emit_memory.cpp ----
     bool emit_memory(const GuestInstruction& in);

@@ -24,6 +24,8 @@ class Generator : public Xbyak::CodeGenerator {
 
     RuntimeCode emit() {
         RuntimeCode code{};
+        Xbyak::Label leave, leave_with_floats;
+        emit_miss(leave, leave_with_floats);
         const uint8_t* enter = emit_enter();
         using Enter = uint32_t (*)(const uint8_t*);
         code.enter =
@@ -32,8 +34,9 @@ class Generator : public Xbyak::CodeGenerator {
         for (unsigned floats = 0; floats < 2; ++floats) {
             floats_ = floats != 0;
             RuntimeCode::Calls& calls = code.calls[floats];
-            calls.leave = emit_leave();
-            code.dispatch[floats] = emit_dispatch(calls.leave);
+            calls.leave = emit_leave(floats_ ? leave_with_floats : leave);
+            code.dispatch[floats] = emit_dispatch();
+            code.link[floats] = emit_link(calls.leave);
             for (unsigned n = 0; n < 4; ++n) {
                 calls.load[n] = emit_load(n);
                 calls.store[n] = emit_store(n);
@@ -117,31 +120,35 @@ class Generator : public Xbyak::CodeGenerator {
         jmp(rax);
         return start;
     }
-    const uint8_t* emit_leave() {
+    // The first of all code: where no block is known for eax.
+    void emit_miss(Xbyak::Label& leave, Xbyak::Label& leave_with_floats) {
+        mov(qword[kState + kPcOffset], rax);
+        mov(eax, static_cast<uint32_t>(Exit::Lookup));
+        test(dword[kState + kMsrOffset], core::msr::kFP);
+        jz(leave);
+        jmp(leave_with_floats);
+    }
+    const uint8_t* emit_leave(Xbyak::Label& label) {
         align(16);
         const uint8_t* start = getCurr();
+        L(label);
         save_guest();
         for (const auto& saved : {r15, r14, r13, r12, rbp, rbx})
             pop(saved);
         ret();
         return start;
     }
-    const uint8_t* emit_dispatch(const uint8_t* leave_code) {
+    const uint8_t* emit_dispatch() {
         align(16);
         const uint8_t* start = getCurr();
-        Xbyak::Label miss;
-        mov(ecx, eax);
-        and_(ecx, (kJumps - 1) << 2);
-        lea(rdx, ptr[rip + static_cast<const void*>(&shared()->jumps)]);
-        lea(rdx, ptr[rdx + rcx * 4]);
-        mov(rcx, qword[rip + static_cast<const void*>(&shared()->jump_key)]);
-        or_(rcx, rax);
-        cmp(rcx, qword[rdx + offsetof(Jump, key)]);
-        jne(miss);
-        jmp(qword[rdx + offsetof(Jump, code)]);
-        L(miss);
+        emit_look_up(*this, buffer_);
+        return start;
+    }
+    const uint8_t* emit_link(const uint8_t* leave_code) {
+        align(16);
+        const uint8_t* start = getCurr();
         mov(qword[kState + kPcOffset], rax);
-        mov(eax, static_cast<uint32_t>(Exit::Lookup));
+        mov(eax, ecx);
         jmp(leave_code);
         return start;
     }
@@ -276,6 +283,21 @@ class Generator : public Xbyak::CodeGenerator {
 };
 
 }  // namespace
+
+void emit_look_up(Xbyak::CodeGenerator& to, const CodeBuffer& buffer) {
+    const auto* shared = reinterpret_cast<const SharedData*>(buffer.beside_code(buffer.data()));
+    to.mov(ecx, eax);
+    to.shr(ecx, 12);
+    to.mov(rdx, ptr[rip + static_cast<const void*>(&shared->fetches)]);
+    to.mov(edx, dword[rdx + rcx * 4]);
+    to.mov(ecx, eax);
+    to.and_(ecx, 0xffc);
+    to.add(edx, ecx);
+    to.lea(rcx, ptr[rip + static_cast<const void*>(buffer.code())]);
+    to.mov(edx, dword[rcx + rdx - static_cast<int>(kDataBytes - kEntriesOffset)]);
+    to.add(rcx, rdx);
+    to.jmp(rcx);
+}
 
 RuntimeCode emit_runtime(CodeBuffer& buffer, core::CpuState& state, const Callbacks& callbacks) {
     return Generator(buffer, state, callbacks).emit();

@@ -55,6 +55,7 @@ struct RuntimeCode {
     uint32_t (*enter)(const uint8_t* code);
     const uint8_t* condition_word;  // gives the CR in eax; clobbers rcx, rdx
     const uint8_t* dispatch[2];     // jumps to the code for eax, a pc, or leaves
+    const uint8_t* link[2];         // leaves to have ecx linked, an exit, for eax, a pc
     // By whether the block that uses it has floating-point registers in host registers.
     struct Calls {
         const uint8_t* leave;         // eax: the exit. Does not return
@@ -65,6 +66,10 @@ struct RuntimeCode {
     } calls[2];
     const uint8_t* end;  // first byte behind
 };
+
+// Jumps to the code for eax, a pc, or leaves; clobbers rcx and rdx. Emitted where the host is to
+// predict the branch by itself.
+void emit_look_up(Xbyak::CodeGenerator& to, const CodeBuffer& buffer);
 
 // Emits it at the start of the buffer's code.
 RuntimeCode emit_runtime(CodeBuffer& buffer, core::CpuState& state, const Callbacks& callbacks);

@@ -10,15 +10,6 @@
 
 namespace perfvisor::engine::translator::x64 {
 
-// A program counter that indirect branches find without help: key is pc with SharedData::jump_key
-// above it.
-struct Jump {
-    static constexpr uint64_t kNone = ~uint64_t{0};
-    uint64_t key = kNone;
-    const uint8_t* code = nullptr;
-};
-
-constexpr unsigned kJumps = 16384;  // direct mapped by the low bits of the word address
 constexpr unsigned kHeats = 16384;
 
 // What blocks add to the counts, up to these values at a time.
@@ -49,8 +40,8 @@ struct SharedData {
     // Loads, stores, branches, taken branches that the totals do not have yet. 32 bits are enough
     // for as long as translated code runs at a time (Translator::kLongestRun).
     alignas(16) std::array<uint32_t, 4> counts{};
-    // Bits 32 and up of a Jump's key at present: address context of fetches and modes.
-    uint64_t jump_key = 0;
+    // FetchMap's table of the present mode.
+    const uint32_t* fetches = nullptr;
     // The last floating-point instruction whose FR, FI and FPRF are not in the FPSCR yet: its
     // opcode (0: none), and its operands a, c, b. A comparison after it whose FPCC is not there: 1
     // less, 2 equal, 3 greater (0: none).
@@ -62,7 +53,6 @@ struct SharedData {
         uint32_t mxcsr = kMxcsr;
     } float_status;
 
-    alignas(64) std::array<Jump, kJumps> jumps{};
     // How often plain blocks still run before a trace is made of them; several may share a place.
     std::array<int32_t, kHeats> heat{};
     // Condition fields by nibble (core::ConditionRegister::encode).
@@ -79,8 +69,15 @@ inline unsigned heat_index(uint64_t physical) {
     return static_cast<unsigned>(physical >> 2 ^ physical >> 16) & (kHeats - 1);
 }
 
-inline unsigned jump_index(uint64_t pc) {
-    return static_cast<unsigned>(pc >> 2) & (kJumps - 1);
-}
+// Behind it, in reach of the code too: for each page with code an entry a word, 0 or the place of
+// the block that begins there, in bytes from the first byte of all code. What is at that first byte
+// is for those that there is no block for. A page's number (CodePage) is the place of its entries.
+constexpr uint32_t kCodePages = 16384;
+constexpr size_t kEntriesOffset = (sizeof(SharedData) + 4095) & ~size_t{4095};
+constexpr size_t kDataBytes = kEntriesOffset + size_t{kCodePages} * 4096;
+constexpr uint32_t kNoCodePage = 0x7fffffff;  // no page's number
+
+// An edge's stub jumps there with its last four bytes.
+constexpr size_t kStubTarget = 11;
 
 }  // namespace perfvisor::engine::translator::x64
