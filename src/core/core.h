@@ -124,6 +124,10 @@ class Core {
     void raise(const Fault& fault) { fault_ = fault, fault_pending_ = true; }
     void raise_program(uint32_t esr_bits) { raise({Interrupt::Program, esr_bits}); }
     bool fault_pending() const { return fault_pending_; }
+    // The same for a trap, whose instruction is completed although it ends in an interrupt.
+    bool trap_pending() const {
+        return fault_pending_ && fault_.kind == Interrupt::Program && (fault_.esr & esr::kPTR);
+    }
     const Fault& fault() const { return fault_; }
     // Delivers fault(): ESR, DEAR, MAS as the kind wants; SRR0 = `pc` (address of the instruction,
     // or the next one for sc); totals exact for the instructions before it.

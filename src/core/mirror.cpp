@@ -91,6 +91,7 @@ void Core::mirror(const Core& from, bool tlbs) {
     timers_.mirror(from.timers_);
     perfmon_.mirror(from.perfmon_);
     mmu_.mirror(from.mmu_, tlbs);
+    timing_.mirror(from.timing_);
     if (other_contexts) mmu_.update_contexts();
     update_debug();
 }
@@ -116,6 +117,7 @@ bool Core::same_registers(const Core& other) const {
            (!mmio_waiting_ || mmio_request_ == other.mmio_request_) &&
            mmio_log_ == other.mmio_log_ && doorbells_ == other.doorbells_ && pir_ == other.pir_ &&
            last_time_base_ == other.last_time_base_ && timers_ == other.timers_ &&
+           s.modelled.value == t.modelled.value && timing_.cycles() == other.timing_.cycles() &&
            perfmon_ == other.perfmon_;
 }
 
@@ -167,6 +169,9 @@ void Core::compare_registers(const Core& other, std::vector<Difference>& found) 
     compare("TSR", timers_.tsr(), other.timers_.tsr());
     compare("DEC", timers_.decrementer(), other.timers_.decrementer());
     compare("time base", timers_.time_base(), other.timers_.time_base());
+    for (unsigned n = 0; n < kModelledCount; ++n)
+        compare(fmt::format("modelled count {}", n), s.modelled.value[n], t.modelled.value[n]);
+    compare("modelled cycles", timing_.cycles(), other.timing_.cycles());
     // What has no name here still counts.
     compare("timers (0: differ)", timers_ == other.timers_, true);
     compare("performance monitor (0: differs)", perfmon_ == other.perfmon_, true);

@@ -173,6 +173,7 @@ void Mmu::mirror(const Mmu& from, bool tlbs) {
         for (unsigned index = 0; tlbs && index < entries(tlb); ++index)
             if (entry(tlb, index) != from.entry(tlb, index))
                 replace({tlb, index}, from.entry(tlb, index));
+    if (tlbs) generations_ = from.generations_;
     const bool other_pid = registers_.pid != from.registers_.pid;
     registers_ = from.registers_;
     next_victim_ = from.next_victim_;

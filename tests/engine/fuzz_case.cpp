@@ -18,7 +18,8 @@ using engine::Stop;
 namespace {
 
 constexpr std::array<const char*, kFuzzKinds> kNames = {
-    "anything", "user", "memory", "self-changing", "paging", "modes", "float", "debug", "measured"};
+    "anything", "user",  "memory", "self-changing", "paging",
+    "modes",    "float", "debug",  "measured",      "modelled"};
 
 // CE, EE, ME, DE, FP
 constexpr uint32_t kPlainMsr = core::msr::kME | core::msr::kFP;
@@ -51,8 +52,11 @@ Fuzzer::Result Fuzzer::run(FuzzKind kind, uint32_t seed, uint64_t units) {
 void Fuzzer::prepare() {
     std::memset(guest_.bytes(0), 0, kMemory);
     guest_.state().totals = {};
+    guest_.state().modelled = {};
+    guest_.core().timing().set_drives_clock(kind_ == FuzzKind::Modelled && one_in(3));
     guest_.core().perfmon().set_available(false);
-    guest_.core().perfmon().set_available(kind_ == FuzzKind::Measured || !one_in(4));
+    const bool counts = kind_ == FuzzKind::Measured || kind_ == FuzzKind::Modelled;
+    guest_.core().perfmon().set_available(counts || !one_in(4));
     for (const auto line : {core::Line::External, core::Line::Critical, core::Line::MachineCheck})
         guest_.core().set_line(line, false);
     guest_.reset();
@@ -63,11 +67,11 @@ void Fuzzer::prepare() {
         guest_.write32(at, random());
     prepare_tlbs();
     prepare_registers();
-    if (kind_ == FuzzKind::Measured || one_in(6)) prepare_counters();
+    if (counts || one_in(6)) prepare_counters();
     if (kind_ == FuzzKind::Debug || one_in(12)) prepare_debug();
     uint32_t msr = kind_ == FuzzKind::Modes ? plausible_msr() : kPlainMsr;
     if (kind_ == FuzzKind::User || (kind_ == FuzzKind::Paging && one_in(2))) msr |= core::msr::kPR;
-    if (kind_ == FuzzKind::Measured) msr |= core::msr::kEE | (random() & core::msr::kPR);
+    if (counts) msr |= core::msr::kEE | (random() & core::msr::kPR);
     if (kind_ == FuzzKind::Debug || one_in(8)) msr |= core::msr::kDE;
     msr |= random() & (core::msr::kEE | core::msr::kCE);
     guest_.core().set_msr(msr);
@@ -191,12 +195,22 @@ void Fuzzer::prepare_tlbs() {
 
 void Fuzzer::prepare_counters() {
     static constexpr std::array kEvents = {1, 2, 8, 9, 10, 13, 82, 83, 86, 89};
+    // Of each part of the timing model: most that the model's next part counts, too.
+    static constexpr std::array<std::array<int, 8>, 4> kModelled = {
+        {{3, 4, 5, 3, 4, 5, 2, 1},
+         {11, 14, 15, 16, 17, 3, 2, 13},
+         {26, 34, 41, 42, 60, 61, 64, 111},
+         {18, 19, 22, 24, 47, 48, 56, 76}}};
     core::PerfMon& perfmon = guest_.core().perfmon();
+    const auto& part = kModelled[below(kModelled.size())];
     for (unsigned n = 0; n < 4; ++n) {
-        const auto event = static_cast<uint32_t>(kEvents[below(kEvents.size())]);
+        const bool modelled = kind_ == FuzzKind::Modelled || one_in(20);
+        const auto event = static_cast<uint32_t>(modelled ? part[below(part.size())]
+                                                          : kEvents[below(kEvents.size())]);
         const uint32_t freezes = one_in(2) ? random() & 0x78000000 : 0;
         perfmon.write(144 + n, event << 16 | (one_in(4) ? 0 : 0x04000000) | freezes);
-        perfmon.write(16 + n, 0x80000000 - below(200));
+        const bool often = kind_ != FuzzKind::Modelled || one_in(2);
+        perfmon.write(16 + n, 0x80000000 - below(often ? 200 : 100'000));
     }
     perfmon.write(400, 0x40000000 | (one_in(4) ? 0x20000000 : 0));
     core::Core& core = guest_.core();

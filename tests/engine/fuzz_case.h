@@ -24,6 +24,7 @@ enum class FuzzKind : uint8_t {
     Float,         // floating point with every rounding mode and enable bit
     Debug,         // single step, branch, instruction and data address events
     Measured,      // timers and counters that interrupt all the time
+    Modelled,      // counters of the timing model's events, and its cycles as the clock
     Count,
 };
 constexpr unsigned kFuzzKinds = static_cast<unsigned>(FuzzKind::Count);

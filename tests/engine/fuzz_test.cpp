@@ -40,7 +40,8 @@ TEST_P(Fuzz, EnginesAgree) {
 INSTANTIATE_TEST_SUITE_P(Kinds, Fuzz,
                          testing::Values(FuzzKind::Anything, FuzzKind::User, FuzzKind::Memory,
                                          FuzzKind::SelfChanging, FuzzKind::Paging, FuzzKind::Modes,
-                                         FuzzKind::Float, FuzzKind::Debug, FuzzKind::Measured),
+                                         FuzzKind::Float, FuzzKind::Debug, FuzzKind::Measured,
+                                         FuzzKind::Modelled),
                          [](const testing::TestParamInfo<FuzzKind>& kind) {
                              std::string name = fuzz_kind_name(kind.param);
                              std::erase(name, '-');

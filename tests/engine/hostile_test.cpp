@@ -180,6 +180,7 @@ void expect_equal(Guest& a, Guest& b) {
     EXPECT_EQ(x.fpscr, y.fpscr);
     EXPECT_EQ(x.msr, y.msr);
     EXPECT_EQ(x.totals.value, y.totals.value);
+    EXPECT_EQ(x.modelled.value, y.modelled.value);
     for (unsigned n = 0; n < 1024; ++n) {
         uint64_t v = 0, w = 0;
         const bool have = a.core().get_spr(n, v);
@@ -201,6 +202,7 @@ void compare_whole_with_parts(Kind kind, unsigned programs, uint64_t units) {
         for (Guest* guest : {&whole, &parts}) {
             std::memset(guest->bytes(0), 0, 0x100000);
             guest->state().totals = {};
+            guest->state().modelled = {};
             guest->reset();
             RandomProgram(kind, seed).prepare(*guest);
         }

@@ -28,6 +28,11 @@ class BranchPredictor {
     void invalidate();
     // A branch at `pc` was executed; `target` is where it went if it was taken.
     Prediction branch(const Instruction& in, uint32_t pc, bool taken, uint32_t target);
+    // Core::mirror.
+    void mirror(const BranchPredictor& from) {
+        entries_ = from.entries_;
+        empty_ = from.empty_;
+    }
 
   private:
     struct Entry {

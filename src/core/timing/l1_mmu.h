@@ -24,6 +24,13 @@ class L1Mmu {
     };
 
     void invalidate();
+    // Core::mirror.
+    void mirror(const L1Mmu& from) {
+        small_ = from.small_;
+        variable_ = from.variable_;
+        time_ = from.time_;
+        last_ = nullptr;
+    }
     // Translates as an access would that software's TLBs allow.
     Result translate(uint32_t ea, Access access, unsigned as, uint32_t pid, bool user);
 

@@ -30,6 +30,16 @@ void MemorySystem::invalidate() {
     last_group_ = kNowhere;
 }
 
+void MemorySystem::mirror(const MemorySystem& from) {
+    l1_instructions_ = from.l1_instructions_;
+    l1_data_ = from.l1_data_;
+    l2_ = from.l2_;
+    fetch_mmu_.mirror(from.fetch_mmu_);
+    data_mmu_.mirror(from.data_mmu_);
+    last_group_ = from.last_group_;
+    last_line_ = from.last_line_;
+}
+
 // ---- instructions ----
 
 FetchResult MemorySystem::fetch(uint32_t pc, bool redirected, const Context& context) {

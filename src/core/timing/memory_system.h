@@ -49,6 +49,8 @@ class MemorySystem {
         : counts_(counts), fetch_mmu_(mmu), data_mmu_(mmu) {}
 
     void invalidate();
+    // Core::mirror.
+    void mirror(const MemorySystem& from);
     void invalidate_data() { l1_data_.invalidate_all(); }
     void invalidate_instructions() { l1_instructions_.invalidate_all(), last_line_ = kNowhere; }
     void invalidate_l2() { l2_.invalidate_all(); }

@@ -26,6 +26,10 @@ void Pipeline::restart() {
     next_store_ = 0;
 }
 
+void Pipeline::mirror(const Pipeline& from) {
+    fields(*this) = fields(from);
+}
+
 // Its steps are used nowhere else, and for every instruction.
 [[gnu::flatten]] uint64_t Pipeline::complete(const Instruction& in, const FetchResult& fetch,
                                              std::span<const DataPart> parts, unsigned words,

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <tuple>
 
 #include "core/timing/branch_predictor.h"
 #include "core/timing/counts.h"
@@ -54,6 +55,8 @@ class Pipeline {
 
     // Nothing is under way, every register is there; time goes on.
     void restart();
+    // Core::mirror.
+    void mirror(const Pipeline& from);
     // One more instruction. `words` of a multiple, else 1. Gives the cycles by which its
     // completion is later than that of the one before it.
     uint64_t complete(const Instruction& in, const FetchResult& fetch,
@@ -98,6 +101,14 @@ class Pipeline {
         }
     };
 
+    template <typename T>
+    static auto fields(T& of) {
+        return std::tie(of.fetch_, of.next_fetch_, of.decode_, of.issue_, of.complete_,
+                        of.branch_issue_, of.completed_, of.decoded_, of.issued_,
+                        of.branches_issued_, of.completions_, of.started_, of.free_,
+                        of.divider_free_, of.ready_, of.cr_ready_, of.mmu_free_, of.stored_,
+                        of.filling_, of.missing_, of.storing_, of.next_store_);
+    }
     void fetch_group(const FetchResult& fetch);
     uint64_t decode(const Instruction& in);
     Station station_of(const Instruction& in) const;

@@ -37,6 +37,24 @@ void Timing::reset() {
     forget_waits();
 }
 
+void Timing::mirror(const Timing& from) {
+    predictor_.mirror(from.predictor_);
+    memory_.mirror(from.memory_);
+    pipeline_.mirror(from.pipeline_);
+    drives_clock_ = from.drives_clock_;
+    parts_ = from.parts_;
+    redirected_ = from.redirected_;
+    next_pc_ = from.next_pc_;
+    cycles_ = from.cycles_;
+    // What is waited for is a member of the same core, this one's at the same distance.
+    waits_ = from.waits_;
+    const auto distance =
+        reinterpret_cast<const char*>(this) - reinterpret_cast<const char*>(&from);
+    for (Wait& wait : waits_)
+        wait.count =
+            reinterpret_cast<const uint64_t*>(reinterpret_cast<const char*>(wait.count) + distance);
+}
+
 void Timing::set_drives_clock(bool on) {
     drives_clock_ = on;
     state_.model.always = on ? timing_part::kAll : 0;
@@ -63,8 +81,17 @@ Timing::Access Timing::access_of(const Instruction& in) const {
     return access;
 }
 
-[[gnu::flatten]] bool Timing::completed(const Instruction& in, uint32_t pc, const Access& access,
-                                        bool taken, uint32_t next_pc) {
+bool Timing::completed(const Instruction& in, uint32_t pc, const Access& access, bool taken,
+                       uint32_t next_pc) {
+    complete(in, pc, access, taken, next_pc);
+    if (waits_.empty() || !come()) [[likely]]
+        return false;
+    state_.attention.fetch_or(kInterruptCheck, std::memory_order_relaxed);
+    return true;
+}
+
+[[gnu::flatten]] void Timing::complete(const Instruction& in, uint32_t pc, const Access& access,
+                                       bool taken, uint32_t next_pc) {
     const uint32_t wanted = state_.model.parts();
     if (wanted != parts_) [[unlikely]]
         start_parts(wanted);
@@ -91,7 +118,8 @@ Timing::Access Timing::access_of(const Instruction& in) const {
     Prediction prediction = Prediction::Right;
     if (in.branch && (parts_ & timing_part::kPredictor))
         prediction = predictor_.branch(in, pc, taken, next_pc);
-    if (prediction == Prediction::Wrong || in.refetches) ++counts[Modelled::CompletionRedirects];
+    if ((prediction == Prediction::Wrong || in.refetches) && (parts_ & timing_part::kPredictor))
+        ++counts[Modelled::CompletionRedirects];
     redirected_ = taken || in.refetches || prediction != Prediction::Right;
     next_pc_ = pc + 4;
 
@@ -103,10 +131,31 @@ Timing::Access Timing::access_of(const Instruction& in) const {
         for (const timing::Pipeline::Miss& miss : pipeline_.misses())
             perfmon_.occurred(miss.event, miss.cycles);
     }
-    if (waits_.empty() || !come()) [[likely]]
-        return false;
-    state_.attention.fetch_or(kInterruptCheck, std::memory_order_relaxed);
-    return true;
+}
+
+const uint32_t* Timing::replay(const timing::SegmentEnd& end, const uint32_t* written) {
+    using Way = timing::SegmentEnd::Way;
+    Access access{.msr = state_.msr, .pid = mmu_.registers().pid};
+    for (uint32_t n = 0; n < end.count; ++n) {
+        const timing::Segment::Entry& entry = end.segment->entries[n];
+        bool taken = entry.taken;
+        uint32_t target = entry.target;
+        if (entry.instruction.use != MemoryUse::None &&
+            (state_.model.parts() & timing_part::kWithAddresses))
+            access.ea = *written++;
+        if (n + 1 == end.count && end.way != Way::Along) {
+            taken = end.way != Way::NotTaken;
+            target = end.way == Way::Indirect ? *written++ : end.target;
+        }
+        complete(entry.instruction, entry.pc, access, taken, target);
+    }
+    return written;
+}
+
+void Timing::count_operations(uint64_t instructions, uint64_t ops) {
+    state_.modelled[Modelled::CompletedOps] += ops;
+    state_.modelled[Modelled::DecodedOps] += ops;
+    state_.modelled[Modelled::InstructionFetches] += instructions;
 }
 
 timing::MemorySystem::Context Timing::data_context(const Instruction& in,
@@ -116,6 +165,31 @@ timing::MemorySystem::Context Timing::data_context(const Instruction& in,
     const bool store = in.use == MemoryUse::Store || in.use == MemoryUse::Allocate;
     const uint32_t epc = store ? mmu_.registers().epsc : mmu_.registers().eplc;
     return {(epc & epc::kEAS) ? 1u : 0u, epc & epc::kEPID & 0xff, (epc & epc::kEPR) != 0};
+}
+
+void Timing::wait_for(const uint64_t* count, uint64_t more) {
+    if (more > ~uint64_t{0} - *count) return;
+    const uint64_t* const stalls =
+        &state_.modelled.value[static_cast<size_t>(Modelled::DecodeStalled)];
+    const uint64_t* const end = state_.modelled.value.data() + kModelledCount;
+    const bool cycles = count == &cycles_ || (count >= stalls && count < end);
+    waits_.push_back({count, *count + more, cycles});
+}
+
+// What one instruction of a segment can add, generously. Of what happens: lmw's 32 micro-ops, or
+// two parts of an access with a line and a castout each, and a fetch. Of cycles: such a fetch and
+// such parts from memory, their translations and fills, and a division. What was under way before
+// comes on top: full queues that wait for memory.
+uint64_t Timing::safe_instructions() const {
+    constexpr uint64_t kMost = 32, kMostCycles = 640, kCyclesUnderWay = 2560;
+    uint64_t safe = ~uint64_t{0};
+    for (const Wait& wait : waits_) {
+        const uint64_t left = wait.until > *wait.count ? wait.until - *wait.count - 1 : 0;
+        const uint64_t under_way = wait.cycles ? kCyclesUnderWay : 0;
+        const uint64_t most = wait.cycles ? kMostCycles : kMost;
+        safe = std::min(safe, (left - std::min(left, under_way)) / most);
+    }
+    return safe;
 }
 
 bool Timing::come() const {

@@ -15,6 +15,7 @@
 #include "core/timing/instruction.h"
 #include "core/timing/memory_system.h"
 #include "core/timing/pipeline.h"
+#include "core/timing/segment.h"
 
 namespace perfvisor::core {
 
@@ -24,6 +25,10 @@ class Timing {
 
     // Everything empty, as after a hard reset.
     void reset();
+    // Core::mirror, after all else.
+    void mirror(const Timing& from);
+    // How long everything took that the pipeline was told of.
+    uint64_t cycles() const { return cycles_; }
 
     // --timing=e500mc: cycles are the model's, not one an instruction. From the start of a run.
     void set_drives_clock(bool on);
@@ -43,6 +48,16 @@ class Timing {
     // waited for has come: the engine must come back before the next instruction.
     bool completed(const timing::Instruction& in, uint32_t pc, const Access& access, bool taken,
                    uint32_t next_pc);
+    // The same for instructions that an engine has executed without telling: `written` are the
+    // addresses of their accesses, in order, and behind them where the last one went if that is
+    // SegmentEnd::Way::Indirect. The context of accesses is the core's now. Gives what is behind
+    // the words it used. Nothing that is waited for may come with them (safe_instructions).
+    const uint32_t* replay(const timing::SegmentEnd& end, const uint32_t* written);
+    // The same for the parts that need no more than the numbers of instructions and micro-ops.
+    void count_operations(uint64_t instructions, uint64_t ops);
+    // So many instructions of segments may be executed without anything coming that is waited for.
+    uint64_t safe_instructions() const;
+
     // An interrupt was taken between two instructions: what follows is fetched anew. (sc is the
     // instruction's own affair.)
     void interrupt_taken();
@@ -50,9 +65,7 @@ class Timing {
     // ---- What is waited for ----
     void forget_waits() { waits_.clear(); }
     // Until `count` has grown by `more`.
-    void wait_for(const uint64_t* count, uint64_t more) {
-        if (more <= ~uint64_t{0} - *count) waits_.push_back({count, *count + more});
-    }
+    void wait_for(const uint64_t* count, uint64_t more);
     // Until so many cycles have passed, where the model drives the clock.
     void wait_for_cycles(uint64_t cycles) { wait_for(&cycles_, cycles); }
 
@@ -66,9 +79,12 @@ class Timing {
     struct Wait {
         const uint64_t* count;
         uint64_t until;
+        bool cycles;  // that pass, as opposed to something that happens
     };
 
     void start_parts(uint32_t wanted);
+    void complete(const timing::Instruction& in, uint32_t pc, const Access& access, bool taken,
+                  uint32_t next_pc);
     timing::MemorySystem::Context data_context(const timing::Instruction& in,
                                                const Access& access) const;
     bool come() const;

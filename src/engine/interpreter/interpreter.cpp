@@ -111,10 +111,8 @@ Interpreter::End Interpreter::stopped(Block& block, const Op* op) {
     const auto index = static_cast<unsigned>(op - block.ops());
     const auto pc = static_cast<uint32_t>(state.pc + 4 * index);
     if (core_.fault_pending()) {
-        const core::Fault& fault = core_.fault();
-        // A trap is completed; everything else that faults is not, but uses up budget.
-        const bool trap =
-            fault.kind == core::Interrupt::Program && (fault.esr & core::esr::kPTR) != 0;
+        // What faults and is not completed uses up budget all the same.
+        const bool trap = core_.trap_pending();
         take_back(block, trap ? index + 1 : index);
         if (!trap) --state.budget;
         state.pc = pc;

@@ -34,12 +34,6 @@ const TimedOp& timed_of(const Op* op) {
     return *pointer;
 }
 
-// A trap is completed although it ends in an interrupt.
-bool is_trap(Core& core) {
-    return core.fault_pending() && core.fault().kind == core::Interrupt::Program &&
-           (core.fault().esr & core::esr::kPTR) != 0;
-}
-
 enum class Outcome : uint8_t { Stopped, Completed, Come };
 
 Outcome execute(Core& core, const TimedOp& timed) {
@@ -47,7 +41,8 @@ Outcome execute(Core& core, const TimedOp& timed) {
     const core::Timing::Access access = core.timing().access_of(timed.instruction);
     const uint64_t taken = core.state.totals[Total::TakenBranches];
     if (timed.both[0].handler(core, timed.both)) {
-        if (is_trap(core)) core.timing().completed(timed.instruction, pc, access, false, pc + 4);
+        if (core.trap_pending())
+            core.timing().completed(timed.instruction, pc, access, false, pc + 4);
         return Outcome::Stopped;
     }
     const bool branched = core.state.totals[Total::TakenBranches] != taken;

@@ -96,7 +96,6 @@ uint64_t Lockstep::next_length() {
 
 Stop Lockstep::run(uint64_t instructions) {
     if (!failure_.empty()) return Stop::Failed;
-    if (core_.state.model.any()) return run_unwatched(instructions);
     // The outside may have changed anything meanwhile.
     shadow_->mirror(core_, tlbs_written());
     for (uint64_t left = instructions;;) {
@@ -106,18 +105,7 @@ Stop Lockstep::run(uint64_t instructions) {
         core_.state.budget = static_cast<int64_t>(left);
         if (!agreed) return Stop::Failed;
         if (done.stop != Stop::Budget || left == 0) return done.stop;
-        if (core_.state.model.any()) return run_unwatched(left);
     }
-}
-
-// While the timing model runs both engines are the interpreter. The shadow sleeps, and takes over
-// what has become of the guest when it wakes.
-Stop Lockstep::run_unwatched(uint64_t instructions) {
-    const Stop stop = translator_->run(instructions);
-    forget_write_translations();
-    log_.clear();
-    interpreter_.flush();
-    return stop;
 }
 
 bool Lockstep::run_piece(uint64_t limit, Translator::Piece& done) {

@@ -62,7 +62,6 @@ class Lockstep final : public Engine, public core::Core::CodeListener {
         std::array<uint64_t, 32> gpr{};
     };
 
-    Stop run_unwatched(uint64_t instructions);
     void forget_write_translations();
     uint64_t next_length();
     void take_over_memory();

@@ -131,6 +131,7 @@ void BlockCache::drop(Block& block) {
         number = edge.next_out;
         edge = {};
     }
+    if (block.model) dropped_models_.push_back(std::move(block.model));
     *entry_of(*block.page, block.pc) = 0;
 }
 

@@ -11,6 +11,7 @@
 
 #include "core/physical_memory.h"
 #include "engine/translator/fetch_map.h"
+#include "engine/translator/model_block.h"
 #include "engine/translator/x64/code_buffer.h"
 #include "engine/translator/x64/shared_data.h"
 
@@ -45,6 +46,7 @@ struct Block {
     uint8_t* code = nullptr;  // in the view to write; before it, the block's address
     CodePage* page = nullptr;
     uint32_t outgoing = kNoEdge, incoming = kNoEdge;  // the first of each
+    std::unique_ptr<ModelBlock> model;                // where the mode has one
 
     bool overlaps(uint64_t start, uint64_t length) const {
         return first < start + length && start < first + bytes;
@@ -78,6 +80,8 @@ class BlockCache {
     // none.
     bool drop_code(const uint8_t* begin, const uint8_t* end);
     void clear();
+    // What dropped blocks had for the timing model stays until nothing refers to it any more.
+    void forget_dropped_models() { dropped_models_.clear(); }
 
     uint32_t new_edge(Block& from, uint8_t* jump, uint8_t* page);
     void set_stub(uint32_t number, uint8_t* stub) { edges_[number].stub = stub; }
@@ -114,6 +118,7 @@ class BlockCache {
     std::vector<uint32_t> free_numbers_;
     std::unordered_map<uint64_t, std::vector<std::unique_ptr<CodePage>>>
         pages_;  // by physical page
+    std::vector<std::unique_ptr<ModelBlock>> dropped_models_;
     std::deque<Edge> edges_;
     std::vector<uint32_t> free_edges_;
 };

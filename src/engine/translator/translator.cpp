@@ -134,10 +134,10 @@ Stop Translator::run_what_is_left() {
             if (interpret(1) == Stop::Mmio) return Stop::Mmio;
             continue;
         }
-        // Translated code does not tell the timing model of its instructions: the interpreter does.
-        if (state.model.any()) [[unlikely]] {
-            const Stop stop = interpret(left_);
-            if (stop != Stop::Budget) return stop;
+        // Something that the timing model is to wait for may come soon.
+        if (state.model.any() && allowed() == 0) [[unlikely]] {
+            if (interpret(std::min<int64_t>(left_, kMaxTraceInstructions)) == Stop::Mmio)
+                return Stop::Mmio;
             continue;
         }
         is_cold_ = false;
@@ -174,8 +174,9 @@ uint32_t Translator::fetch_mode() const {
     const CpuState& state = core_.state;
     const bool user = (state.msr & core::msr::kPR) != 0;
     const uint32_t context = user ? state.fetch_context : state.fetch_context & 3;
+    const auto model = static_cast<uint32_t>(model_kind(state.model.parts()));
     return context | uint32_t{(state.msr & core::msr::kFP) != 0} << 12 |
-           uint32_t{state.xer_so != 0} << 13;
+           uint32_t{state.xer_so != 0} << 13 | model << 14;
 }
 
 const uint8_t* Translator::code_at_pc() {
@@ -246,9 +247,12 @@ Block* Translator::translate(uint64_t physical, Mode mode) {
 
 bool Translator::execute(const uint8_t* code) {
     CpuState& state = core_.state;
-    const int64_t allowed = std::min(left_, kLongestRun);
-    state.budget = budget_base_ = allowed;
+    const int64_t left = left_;
+    state.budget = budget_base_ = allowed();
+    const bool is_all = budget_base_ == left;
     code_changed_ = false;
+    model_ = model_kind(state.model.parts());
+    blocks_.forget_dropped_models();
     pages_->select(state.data_context);
     const uint32_t result = runtime_.enter(code);
     synchronize();
@@ -258,7 +262,7 @@ bool Translator::execute(const uint8_t* code) {
             return true;
         case x64::Exit::Budget:
             // The next block is longer than what is left: of this run, or only of this piece.
-            if (left_ >= kMaxTraceInstructions || allowed == kLongestRun) return true;
+            if (left_ >= kMaxTraceInstructions || !is_all) return true;
             if (whole_blocks_) {
                 block_is_too_long_ = true;
                 return true;
@@ -273,6 +277,37 @@ bool Translator::execute(const uint8_t* code) {
     }
 }
 
+// With the timing model only as far as nothing that is waited for can come: the last stretch to it
+// is the interpreter's, which looks behind each instruction.
+int64_t Translator::allowed() const {
+    const core::CpuState& state = core_.state;
+    const ModelKind kind = model_kind(state.model.parts());
+    int64_t most = std::min(left_, kLongestRun);
+    if (kind == ModelKind::None) return most;
+    if (kind != ModelKind::Operations) most = std::min(most, Written::kInstructions);
+    const uint64_t safe = core_.timing().safe_instructions();
+    if (static_cast<uint64_t>(most) <= safe) return most;
+    return safe < kMaxTraceInstructions ? 0 : static_cast<int64_t>(safe);
+}
+
+void Translator::tell_model(uint64_t instructions) {
+    core::Timing& timing = core_.timing();
+    if (model_ == ModelKind::Operations) {
+        const auto more = static_cast<uint64_t>(std::exchange(shared_.more_ops, 0));
+        const uint64_t untold = instructions - std::exchange(told_, 0);
+        timing.count_operations(untold, untold + more);
+        return;
+    }
+    const uint32_t* at = shared_.written.words.data();
+    told_ = 0;
+    while (at != shared_.written.next) {
+        const core::timing::SegmentEnd* end;
+        std::memcpy(&end, at, sizeof end);
+        at = timing.replay(*end, at + Written::kWordsOfEnd);
+    }
+    shared_.written.next = shared_.written.words.data();
+}
+
 void Translator::synchronize() {
     core::Totals& totals = core_.state.totals;
     const int64_t executed = budget_base_ - core_.state.budget;
@@ -284,16 +319,15 @@ void Translator::synchronize() {
     totals[Total::Branches] += shared_.counts[2];
     totals[Total::TakenBranches] += shared_.counts[3];
     shared_.counts = {};
+    if (model_ != ModelKind::None) tell_model(static_cast<uint64_t>(executed));
     complete_float_status(core_.state, shared_);
 }
 
 bool Translator::stopped() {
     CpuState& state = core_.state;
     if (core_.fault_pending()) {
-        const core::Fault& fault = core_.fault();
-        // A trap is completed; everything else that faults is not, but uses up budget.
-        if (fault.kind == core::Interrupt::Program && (fault.esr & core::esr::kPTR) != 0)
-            ++state.totals[Total::Instructions];
+        // What faults and is not completed uses up budget all the same.
+        if (core_.trap_pending()) ++state.totals[Total::Instructions];
         --left_;
         core_.deliver_fault(state.pc);
         return true;
@@ -436,21 +470,64 @@ uint64_t Translator::execute_op(void* self, const interpreter::Op* op) {
     return translator.code_changed_ ? x64::kChanged : x64::kDone;
 }
 
+// Another kind of blocks is to go on, or the instructions that are left of this run's are too many
+// for what comes next: the model may have been told of more than one instruction's most.
+bool Translator::model_wants_a_look() const {
+    const core::CpuState& state = core_.state;
+    if (model_kind(state.model.parts()) != model_) return true;
+    if (model_ == ModelKind::None) return false;
+    const int64_t most = std::max<int64_t>(state.budget, 0) + kMaxTraceInstructions;
+    return core_.timing().safe_instructions() < static_cast<uint64_t>(most);
+}
+
+bool Translator::execute_and_tell(const ToldOp& told) {
+    core::Timing& timing = core_.timing();
+    const core::Timing::Access access = timing.access_of(told.instruction);
+    const bool done = told.both[0].handler(core_, told.both.data()) == nullptr;
+    if (done || core_.trap_pending())
+        timing.completed(told.instruction, told.pc, access, false, told.pc + 4);
+    return done;
+}
+
+uint64_t Translator::execute_told(void* self, const ToldOp* told) {
+    auto& translator = *static_cast<Translator*>(self);
+    core::Core& core = translator.core_;
+    complete_float_status(core.state, translator.shared_);
+    if (translator.model_ != ModelKind::Operations) translator.tell_model(0);
+    if (!translator.execute_and_tell(*told)) return x64::kStopped;
+    ++translator.told_;
+    translator.pages_->select(core.state.data_context);
+    const bool wanted = translator.code_changed_ || translator.model_wants_a_look();
+    return wanted ? x64::kChanged : x64::kDone;
+}
+
+uint64_t Translator::execute_last_told(void* self, const ToldOp* told) {
+    auto& translator = *static_cast<Translator*>(self);
+    ++translator.told_;
+    translator.synchronize();
+    const bool done = translator.execute_and_tell(*told);
+    return translator.after_last_op(done);
+}
+
 // The last of a block, with its totals added: it may read them, or change MSR.
 uint64_t Translator::execute_last_op(void* self, const interpreter::Op* op) {
     auto& translator = *static_cast<Translator*>(self);
-    core::Core& core = translator.core_;
     translator.synchronize();
-    if (op->handler(core, op)) {
-        --core.state.totals[Total::Instructions];
-        ++translator.left_;
+    return translator.after_last_op(op->handler(translator.core_, op) == nullptr);
+}
+
+uint64_t Translator::after_last_op(bool completed) {
+    CpuState& state = core_.state;
+    if (!completed) {
+        --state.totals[Total::Instructions];
+        ++left_;
         return x64::kStopped;
     }
-    if (translator.code_changed_ || core.debug_armed() ||
-        core.state.attention.load(std::memory_order_relaxed) != 0)
+    if (code_changed_ || core_.debug_armed() ||
+        state.attention.load(std::memory_order_relaxed) != 0 || model_wants_a_look())
         return x64::kChanged;
-    translator.pages_->select(core.state.data_context);
-    translator.select_fetches();
+    pages_->select(state.data_context);
+    select_fetches();
     return x64::kDone;
 }
 
@@ -459,7 +536,9 @@ x64::Callbacks Translator::callbacks() {
             {load<uint8_t>, load<uint16_t>, load<uint32_t>, load<uint64_t>},
             {store<uint8_t>, store<uint16_t>, store<uint32_t>, store<uint64_t>},
             execute_op,
-            execute_last_op};
+            execute_last_op,
+            execute_told,
+            execute_last_told};
 }
 
 // ---- what ends ----

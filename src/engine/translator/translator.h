@@ -93,6 +93,12 @@ class Translator final : public Engine,
     void use_region(unsigned number);
     // Brings totals and left_ up to date with what translated code has counted.
     void synchronize();
+    // The same for the timing model, with as many instructions.
+    void tell_model(uint64_t instructions);
+    // How many of left_ translated code may execute at a time; 0: the interpreter is to.
+    int64_t allowed() const;
+    // Whether what a C++ function did must be looked at before the next instruction.
+    bool model_wants_a_look() const;
     // Enters the page of an access that the slow road has done, if it is plain memory.
     void enter_page(uint64_t ea);
     // What the fetch map's tables are told apart by.
@@ -107,6 +113,10 @@ class Translator final : public Engine,
     static uint64_t store(void* self, uint64_t ea, uint64_t value);
     static uint64_t execute_op(void* self, const interpreter::Op* op);
     static uint64_t execute_last_op(void* self, const interpreter::Op* op);
+    static uint64_t execute_told(void* self, const ToldOp* told);
+    static uint64_t execute_last_told(void* self, const ToldOp* told);
+    bool execute_and_tell(const ToldOp& told);
+    uint64_t after_last_op(bool completed);
     x64::Callbacks callbacks();
 
     core::Core& core_;
@@ -120,9 +130,11 @@ class Translator final : public Engine,
     x64::Emitter emitter_;
     GuestBlock guest_;  // the block being translated
 
-    int64_t left_ = 0;         // of run()'s instructions, as of the last synchronize()
-    int64_t budget_base_ = 0;  // CpuState::budget then
-    uint64_t clears_ = 0;      // how often everything was dropped, or a region
+    int64_t left_ = 0;                   // of run()'s instructions, as of the last synchronize()
+    int64_t budget_base_ = 0;            // CpuState::budget then
+    ModelKind model_ = ModelKind::None;  // of the blocks that are being executed
+    uint64_t told_ = 0;    // instructions among what tell_model() is told of next, told already
+    uint64_t clears_ = 0;  // how often everything was dropped, or a region
     uint64_t evictions_ = 0;
     // The code behind what all blocks share, in equal pieces that are filled one after the other.
     unsigned regions_ = 1, region_ = 0;

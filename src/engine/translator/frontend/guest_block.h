@@ -7,6 +7,7 @@
 
 #include "core/core.h"
 #include "engine/interpreter/op.h"
+#include "engine/translator/model_block.h"
 #include "isa/instruction.h"
 
 namespace perfvisor::engine::translator {
@@ -18,13 +19,15 @@ struct Mode {
     bool floating_point = false;    // MSR[FP]
     bool summary_overflow = false;  // XER[SO]
     bool space = false;             // MSR[IS]
+    ModelKind model = ModelKind::None;
     uint32_t bits() const {
         return uint32_t{user} | uint32_t{floating_point} << 1 | uint32_t{summary_overflow} << 2 |
-               uint32_t{space} << 3;
+               uint32_t{space} << 3 | static_cast<uint32_t>(model) << 4;
     }
     static Mode of(const core::CpuState& state) {
         return {(state.msr & core::msr::kPR) != 0, (state.msr & core::msr::kFP) != 0,
-                state.xer_so != 0, (state.msr & core::msr::kIS) != 0};
+                state.xer_so != 0, (state.msr & core::msr::kIS) != 0,
+                model_kind(state.model.parts())};
     }
 };
 

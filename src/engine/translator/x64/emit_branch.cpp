@@ -10,6 +10,8 @@ namespace {
 
 constexpr unsigned kLr = 8, kCtr = 9;
 
+using Way = core::timing::SegmentEnd::Way;
+
 }  // namespace
 
 bool Emitter::emit_branch(const GuestInstruction& in) {
@@ -64,6 +66,7 @@ void Emitter::taken_exit(const GuestInstruction& in, uint32_t target_pc) {
     ++counts.branches;
     ++counts.taken;
     add_counts(counts);
+    write_end(number_of(in) + 1, Way::Taken, target_pc);
     go_to(target_pc);
 }
 
@@ -73,6 +76,7 @@ void Emitter::indirect_exit(const GuestInstruction& in) {
     ++counts.branches;
     ++counts.taken;
     add_counts(counts);
+    write_end(number_of(in) + 1, Way::Indirect);
     restore_registers();
     emit_look_up(*this, buffer_);
 }
@@ -124,6 +128,7 @@ void Emitter::emit_conditional(const GuestInstruction& in) {
     L(*not_taken);
     if (!is_side_exit(in)) {
         add_counts(guest_->total);
+        write_end(number_of(in) + 1, Way::NotTaken);
         go_to(in.pc + 4);
     }
 }
@@ -157,6 +162,7 @@ void Emitter::not_taken_exit(const GuestInstruction& in) {
     Counts counts = in.before;
     ++counts.branches;
     add_counts(counts);
+    write_end(number_of(in) + 1, Way::NotTaken);
     go_to(in.pc + 4);
 }
 
@@ -217,6 +223,7 @@ void Emitter::emit_indirect(const GuestInstruction& in, int target_offset) {
         mov(qword[kState + kLrOffset], rcx);
     }
     add_counts(guest_->total);
+    write_end(number_of(in) + 1, Way::NotTaken);
     go_to(in.pc + 4);
 }
 

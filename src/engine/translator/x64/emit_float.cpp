@@ -353,6 +353,7 @@ bool Emitter::emit_float_load(const GuestInstruction& in) {
     Label *slow = new_label(), *loaded = new_label();
     Label* stopped = stopped_at(in);
     address(in, access);
+    write_address();
     translate(access.size_log2, kReadPages, slow);
     if (is_single)
         movbe(eax, dword[rcx + rax]);
@@ -410,6 +411,10 @@ bool Emitter::emit_float_store(const GuestInstruction& in) {
     const bool is_word = access.size_log2 == 2;
     Label *slow = new_label(), *stored = new_label(), *denormal = new_label();
     Label* stopped = stopped_at(in);
+    if (writes_addresses()) {  // here, as a denormal goes another way
+        address(in, access);
+        write_address();
+    }
     // The value to xmm1, as the address takes all scratch registers.
     vmovq(rdx, use_float(isa::rd(in.word), xmm0));
     if (is_word && in.opcode != Opcode::Stfiwx) {

@@ -158,6 +158,7 @@ bool Emitter::emit_load(const GuestInstruction& in) {
     Label *slow = new_label(), *loaded = new_label();
     Label* stopped = stopped_at(in);
     address(in, access);
+    write_address();
     translate(access.size_log2, kReadPages, slow);
     const Xbyak::RegExp where = rcx + rax;
     switch (access.size_log2) {
@@ -209,6 +210,7 @@ bool Emitter::emit_store(const GuestInstruction& in) {
     Label *slow = new_label(), *stored = new_label();
     Label* stopped = stopped_at(in);
     address(in, access);
+    write_address();
     translate(access.size_log2, kWritePages, slow);
     const Reg32 value = use(s, edx);
     const Xbyak::RegExp where = rcx + rax;
@@ -298,7 +300,7 @@ void Emitter::emit_run(const AccessRun& run) {
 // lmw, stmw within a page; the rest, misaligned ones included, is the interpreter's.
 bool Emitter::emit_multiple(const GuestInstruction& in) {
     const bool is_load = in.opcode == Opcode::Lmw;
-    if (!is_load && in.opcode != Opcode::Stmw) return false;
+    if ((!is_load && in.opcode != Opcode::Stmw) || writes_addresses()) return false;
     const unsigned first = isa::rd(in.word);
     if (is_load) store_all_pending();  // it may end in the middle, with some registers loaded
     Label *slow = new_label(), *done = new_label();

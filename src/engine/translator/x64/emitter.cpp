@@ -18,6 +18,8 @@ const interpreter::Op* stop(core::Core&, const interpreter::Op*) {
     return nullptr;
 }
 
+using Way = core::timing::SegmentEnd::Way;
+
 }  // namespace
 
 Emitter::Emitter(CodeBuffer& buffer, const RuntimeCode& runtime, BlockCache& blocks,
@@ -55,6 +57,7 @@ void Emitter::emit(const GuestBlock& guest, Block& block) {
     block.bytes = uint64_t{guest.highest_pc()} - lowest + 4;
     block.is_trace = guest.is_trace;
 
+    begin_model();
     choose_registers();
     Label* out = new_label();
     sub(kBudget, static_cast<int>(block.count));
@@ -66,7 +69,10 @@ void Emitter::emit(const GuestBlock& guest, Block& block) {
     });
     if (!guest.is_trace) count_heat();
     for (index_ = 0; index_ < guest.instructions.size(); ++index_) {
-        if (const AccessRun run = access_run_at(guest, index_); run.count != 0) {
+        const AccessRun run = writes_addresses() ? AccessRun{} : access_run_at(guest, index_);
+        if (run.count != 0) {
+            for (unsigned n = 0; models() && n < run.count; ++n)
+                enter_model(guest.instructions[index_ + n]);
             emit_run(run);
             index_ += run.count - 1;
         } else {
@@ -139,7 +145,9 @@ void Emitter::emit_instruction(const GuestInstruction& in) {
     }
     const Effects& effects = liveness_.effects(index_);
     if (!in.decoded.branch) store_pending_of(effects.writes, effects.fields_read);
+    if (models()) enter_model(in);
     if (!emit_native(in)) {
+        if (models()) leave_model();
         if (in.decoded.ends_block) {
             emit_last(in);
             return;
@@ -150,22 +158,27 @@ void Emitter::emit_instruction(const GuestInstruction& in) {
     // The end of a block that does not branch, or does not always.
     if (changes_summary_overflow(in.opcode, in.word)) {
         add_counts(guest_->total);
+        write_end(index_ + 1, Way::Along);
         leave(in.pc + 4, Exit::Return);
         return;
     }
     store_all_pending();
     add_counts(guest_->total);
+    write_end(index_ + 1, is_side_exit(in) ? Way::NotTaken : Way::Along);
     go_to(in.pc + 4);
 }
 
 bool Emitter::emit_native(const GuestInstruction& in) {
     switch (in.opcode) {
-        case isa::Opcode::Isync:
         case isa::Opcode::Dcbt:
         case isa::Opcode::Dcbtst:
-        case isa::Opcode::Icbt:
         case isa::Opcode::Dcba:
         case isa::Opcode::Dcbal:
+            if (writes_addresses()) address(in, {0, true, false});
+            write_address();
+            return true;
+        case isa::Opcode::Isync:
+        case isa::Opcode::Icbt:
             return true;         // x86 keeps the order of all but a store and a later load
         case isa::Opcode::Sync:  // all but lwsync
             if ((isa::rd(in.word) & 3) != 1) lock(), or_(dword[rsp], 0);
@@ -222,6 +235,7 @@ Label* Emitter::stopped_at(const GuestInstruction& in) {
         L(*label);
         complete(remembered);
         add_counts(in.before);
+        write_end(index, Way::Along);
         refund(index);
         leave(in.pc, Exit::Fault);
     });
@@ -234,7 +248,9 @@ void Emitter::leave_after(const GuestInstruction& in) {
     counts.loads += in.decoded.loads;
     counts.stores += in.decoded.stores;
     add_counts(counts);
-    refund(static_cast<unsigned>(&in - guest_->instructions.data()) + 1);
+    const unsigned done = number_of(in) + 1;
+    write_end(done, Way::Along);
+    refund(done);
     leave(in.pc + 4, Exit::Return);
 }
 
@@ -268,6 +284,10 @@ void Emitter::go_to(uint32_t target) {
 // ---- the interpreter's instructions ----
 
 void Emitter::emit_fallback(const GuestInstruction& in) {
+    if (models()) {
+        emit_told(in);
+        return;
+    }
     Label *ops = new_label(), *changed = new_label();
     store_all_pending();
     Label* stopped = stopped_at(in);
@@ -282,8 +302,12 @@ void Emitter::emit_fallback(const GuestInstruction& in) {
         cmp(edx, static_cast<uint32_t>(kStopped));
         je(*stopped);
         leave_after(in);
-        emit_ops(*ops, in, {stop, 0, 0, 0, 0, 0});
+        emit_ops(*ops, in, nothing_behind());
     });
+}
+
+interpreter::Op Emitter::nothing_behind() {
+    return {stop, 0, 0, 0, 0, 0};
 }
 
 void Emitter::call_handler(const GuestInstruction& in, unsigned remembered, Label* stopped,
@@ -299,7 +323,7 @@ void Emitter::call_handler(const GuestInstruction& in, unsigned remembered, Labe
     je(*stopped);
     complete(remembered);
     leave_after(in);
-    emit_ops(*ops, in, {stop, 0, 0, 0, 0, 0});
+    emit_ops(*ops, in, nothing_behind());
 }
 
 // The instruction for the interpreter, as data, and what comes behind it.
@@ -311,11 +335,15 @@ void Emitter::emit_ops(Label& label, const GuestInstruction& in, const interpret
 }
 
 void Emitter::emit_last(const GuestInstruction& in) {
-    Label* ops = new_label();
     store_all_pending();
     add_counts(guest_->total);
     mov(eax, in.pc);
     mov(qword[kState + kPcOffset], rax);
+    if (models()) {
+        emit_last_told(in);
+        return;
+    }
+    Label* ops = new_label();
     lea_label(rax, *ops);
     jump_to(calls().execute_last);
     later([this, &in, ops] { emit_ops(*ops, in, interpreter::fall_through(1)); });

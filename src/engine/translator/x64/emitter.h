@@ -13,6 +13,7 @@
 #include "engine/translator/midend/access_runs.h"
 #include "engine/translator/midend/liveness.h"
 #include "engine/translator/midend/register_choice.h"
+#include "engine/translator/model_block.h"
 #include "engine/translator/x64/code_buffer.h"
 #include "engine/translator/x64/registers.h"
 #include "engine/translator/x64/runtime_code.h"
@@ -53,12 +54,16 @@ class Emitter : private Xbyak::CodeGenerator {
     void call_handler(const GuestInstruction& in, unsigned remembered, Label* stopped, Label* done);
     void emit_last(const GuestInstruction& in);
     void emit_ops(Label& label, const GuestInstruction& in, const interpreter::Op& behind);
+    static interpreter::Op nothing_behind();
     void emit_cold();
     // Code behind the block, for what happens rarely.
     void later(std::function<void()> code) { cold_.push_back(std::move(code)); }
     Label* new_label() { return &labels_.emplace_back(); }
     void add_counts(const Counts& counts);
     bool is_last() const { return index_ + 1 == guest_->instructions.size(); }
+    unsigned number_of(const GuestInstruction& in) const {
+        return static_cast<unsigned>(&in - guest_->instructions.data());
+    }
     // Comes back to have a trace made from here, every so often.
     void count_heat();
     // Takes the instructions from the `done`th on back off the budget.
@@ -92,6 +97,25 @@ class Emitter : private Xbyak::CodeGenerator {
     void jge(Label& label, LabelType = T_NEAR) { jump_if(13, label); }
     void jle(Label& label, LabelType = T_NEAR) { jump_if(14, label); }
     void jg(Label& label, LabelType = T_NEAR) { jump_if(15, label); }
+
+    // ---- emit_model.cpp: what the timing model is told of ----
+    bool models() const { return guest_->mode.model != ModelKind::None; }
+    bool writes_addresses() const { return guest_->mode.model == ModelKind::Addresses; }
+    void begin_model();
+    void enter_model(const GuestInstruction& in);
+    void leave_model();
+    const ToldOp* tell_model(const GuestInstruction& in, const interpreter::Op& behind);
+    void write_address();
+    void write_end(unsigned done, core::timing::SegmentEnd::Way way, uint32_t target = 0);
+    void emit_told(const GuestInstruction& in);
+    void emit_last_told(const GuestInstruction& in);
+    Xbyak::Address written_next();
+    // Behind so many instructions of the block.
+    struct Place {
+        const core::timing::Segment* segment = nullptr;  // null: the last was told at once
+        uint32_t count = 0, accesses = 0;                // in the segment
+        int more_ops = 0;  // than instructions, in the block; of those told at once none at all
+    };
 
     // ---- registers ----
     bool is_pinned(unsigned reg) const { return hosts_[reg] >= 0; }
@@ -252,6 +276,8 @@ class Emitter : private Xbyak::CodeGenerator {
     std::vector<Exchange> exchanges_;
     Label* again_ = nullptr;  // a loop that has exchanged registers: where it goes on
     std::vector<PendingFields> remembered_;
+    std::vector<Place> places_;  // by number of instructions
+    bool open_segment_ = false;
     std::vector<std::function<void()>> cold_;
     std::deque<Label> labels_;
 };

@@ -41,11 +41,14 @@ class Generator : public Xbyak::CodeGenerator {
                 calls.load[n] = emit_load(n);
                 calls.store[n] = emit_store(n);
             }
-            calls.execute = emit_execute();
+            calls.execute = emit_execute(callbacks_.execute);
+            calls.execute_told = emit_execute(callbacks_.execute_told);
         }
         for (unsigned floats = 0; floats < 2; ++floats) {
             floats_ = floats != 0;
-            code.calls[floats].execute_last = emit_execute_last(code);
+            RuntimeCode::Calls& calls = code.calls[floats];
+            calls.execute_last = emit_execute_last(callbacks_.execute_last, code);
+            calls.execute_last_told = emit_execute_last(callbacks_.execute_last_told, code);
         }
         align(64);
         code.end = getCurr();
@@ -235,18 +238,20 @@ class Generator : public Xbyak::CodeGenerator {
         ret();
         return start;
     }
-    const uint8_t* emit_execute() {
+    template <typename F>
+    const uint8_t* emit_execute(F* function) {
         align(16);
         const uint8_t* start = getCurr();
         save_guest();
         mov(rsi, rax);
-        call_function(callbacks_.execute);
+        call_function(function);
         mov(edx, eax);
         load_guest();
         ret();
         return start;
     }
-    const uint8_t* emit_execute_last(const RuntimeCode& code) {
+    template <typename F>
+    const uint8_t* emit_execute_last(F* function, const RuntimeCode& code) {
         align(16);
         const uint8_t* start = getCurr();
         // The instruction may have changed MSR[FP].
@@ -254,7 +259,7 @@ class Generator : public Xbyak::CodeGenerator {
         save_guest();
         mov(rsi, rax);
         sub(rsp, 8);
-        call_function(callbacks_.execute_last);
+        call_function(function);
         add(rsp, 8);
         mov(edx, eax);
         load_general();

@@ -10,6 +10,9 @@
 namespace perfvisor::engine::interpreter {
 struct Op;
 }
+namespace perfvisor::engine::translator {
+struct ToldOp;
+}
 
 namespace perfvisor::engine::translator::x64 {
 
@@ -47,6 +50,9 @@ struct Callbacks {
     uint64_t (*store[4])(void* engine, uint64_t ea, uint64_t value);
     uint64_t (*execute)(void* engine, const interpreter::Op* op);
     uint64_t (*execute_last)(void* engine, const interpreter::Op* op);
+    // The same where the timing model is told of it.
+    uint64_t (*execute_told)(void* engine, const ToldOp* op);
+    uint64_t (*execute_last_told)(void* engine, const ToldOp* op);
 };
 
 // Addresses in the view to write, as emitted code refers to them.
@@ -63,6 +69,8 @@ struct RuntimeCode {
         const uint8_t* store[4];      // eax: address, rdx: value; gives edx, the status
         const uint8_t* execute;       // rax: const Op*; gives edx, the status
         const uint8_t* execute_last;  // rax: const Op*. Jumped to; the end of a block
+        const uint8_t* execute_told;  // rax: const ToldOp*, and so on
+        const uint8_t* execute_last_told;
     } calls[2];
     const uint8_t* end;  // first byte behind
 };

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "core/state.h"
+#include "engine/translator/model_block.h"
 
 namespace perfvisor::engine::translator::x64 {
 
@@ -42,6 +43,8 @@ struct SharedData {
     alignas(16) std::array<uint32_t, 4> counts{};
     // FetchMap's table of the present mode.
     const uint32_t* fetches = nullptr;
+    // Micro-ops beyond one an instruction that the timing model does not have yet.
+    int64_t more_ops = 0;
     // The last floating-point instruction whose FR, FI and FPRF are not in the FPSCR yet: its
     // opcode (0: none), and its operands a, c, b. A comparison after it whose FPCC is not there: 1
     // less, 2 equal, 3 greater (0: none).
@@ -63,6 +66,7 @@ struct SharedData {
         return fields;
     }();
     alignas(16) Steps steps;
+    Written written;
 };
 
 inline unsigned heat_index(uint64_t physical) {

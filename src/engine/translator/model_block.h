@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What translated code leaves for the timing model: while that runs, blocks are of another mode.
+// They write down where they left and which addresses they used, and the model is told of it all
+// when translated code comes back or something looks at what the model counts or changes what it
+// looks at.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+#include "core/timing/segment.h"
+#include "core/timing/timing.h"
+#include "engine/interpreter/op.h"
+
+namespace perfvisor::engine::translator {
+
+// How much of it.
+enum class ModelKind : uint8_t {
+    None,
+    Operations,  // numbers of micro-ops
+    Branches,    // what was executed
+    Addresses,   // and with which addresses
+};
+
+constexpr ModelKind model_kind(uint32_t parts) {
+    return parts & core::timing_part::kWithAddresses ? ModelKind::Addresses
+           : parts & core::timing_part::kPredictor   ? ModelKind::Branches
+           : parts != 0                              ? ModelKind::Operations
+                                                     : ModelKind::None;
+}
+
+// An instruction for the interpreter, of which the model is told at once.
+struct ToldOp {
+    std::array<interpreter::Op, 2> both;  // itself, and what is behind it
+    core::timing::Instruction instruction;
+    uint32_t pc;
+};
+
+// A block's part that translated code and the model refer to by address.
+struct ModelBlock {
+    std::deque<core::timing::Segment> segments;
+    std::deque<core::timing::SegmentEnd> ends;
+    std::deque<ToldOp> told;
+};
+
+// What is written down between two looks: as 32-bit words, for each segment the address of its
+// SegmentEnd (two words), those of its accesses, and where an indirect branch went.
+struct Written {
+    // Instructions that may be executed before the next look, and the most words that they need.
+    static constexpr int64_t kInstructions = 2048;
+    static constexpr unsigned kWordsOfEnd = 2;
+
+    uint32_t* next = words.data();
+    std::array<uint32_t, (kWordsOfEnd + 2) * (kInstructions + 64)> words;
+};
+
+}  // namespace perfvisor::engine::translator
