@@ -55,6 +55,8 @@ struct Tuning {
     unsigned patience = 2;
     // How often a translated block runs before a trace is made from there, 1 or more.
     unsigned trace_after = 4000;
+    // How many instructions a process runs before its pages are mapped for the host's MMU to find.
+    uint64_t window_after = 2'000'000;
 };
 
 // The engine of this kind for the core. Fails where this host has none; every host has the

@@ -41,6 +41,7 @@ std::string errno_text() {
 
 // Guest RAM: zero pages that cost nothing until the guest touches them. Large ones where the host
 // gives them: a guest that boots touches most of its RAM, and each small page costs a fault.
+// Shared, so that an engine can map pages of it where the guest has them.
 class Ram {
   public:
     static Result<Ram> allocate(uint64_t bytes) {
@@ -48,7 +49,7 @@ class Ram {
             return fail("-m: {} bytes of RAM do not fit into this host's address space", bytes);
         const auto size = static_cast<size_t>(bytes);
         void* mapping = mmap(nullptr, size + kLargePage, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+                             MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (mapping == MAP_FAILED)
             return fail("-m: {} bytes of RAM are not to be had from this host: {}", bytes,
                         errno_text());

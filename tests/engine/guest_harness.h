@@ -4,10 +4,13 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <new>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -32,6 +35,29 @@ class VirtualTime final : public core::TimeSource {
     }
 };
 
+// Zeros that the translator can map a second time.
+class SharedMemory {
+  public:
+    explicit SharedMemory(size_t bytes)
+        : data_(static_cast<uint8_t*>(
+              mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))),
+          bytes_(bytes) {
+        if (data_ == MAP_FAILED) throw std::bad_alloc();
+    }
+    ~SharedMemory() { munmap(data_, bytes_); }
+    SharedMemory(const SharedMemory&) = delete;
+    SharedMemory& operator=(const SharedMemory&) = delete;
+    uint8_t* data() { return data_; }
+    uint8_t& at(size_t n) const {
+        if (n >= bytes_) throw std::out_of_range("no such guest memory");
+        return data_[n];
+    }
+
+  private:
+    uint8_t* data_;
+    size_t bytes_;
+};
+
 // After construction: supervisor mode, MSR[ME], [FP] set; memory from physical and effective
 // address 0, mapped one to one for everybody by TLB1 entry 0 (256 MiB, more than there is memory:
 // what lies behind is MMIO); interrupt vectors at kVectors, 256 bytes apart, holding `wait` until
@@ -43,7 +69,8 @@ class Guest {
     static constexpr uint32_t kData = 0x40000;
 
     // Translates what is executed at once: most tests execute it once.
-    static constexpr engine::Tuning kImpatient = {.patience = 0, .trace_after = 2};
+    static constexpr engine::Tuning kImpatient = {
+        .patience = 0, .trace_after = 2, .window_after = 0};
 
     explicit Guest(engine::EngineKind kind = engine::EngineKind::PERFVISOR_TEST_ENGINE,
                    const core::CoreModel* model = core::find_core_model("e500mc"),
@@ -160,7 +187,7 @@ class Guest {
     static constexpr uint32_t kWait = 0x7c00007c;
 
   private:
-    std::vector<uint8_t> bytes_;
+    SharedMemory bytes_;
     core::PhysicalMemory memory_;
     VirtualTime time_;
     std::unique_ptr<core::Core> core_;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 
@@ -29,9 +30,8 @@ void set_gs(const void* base) {
         syscall(SYS_arch_prctl, ARCH_SET_GS, base);
 }
 
-void* reserve(size_t bytes) {
-    void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+void* reserve(size_t bytes, int protection) {
+    void* at = mmap(nullptr, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED) return nullptr;
     // A few pages of it are touched, far from each other.
     madvise(at, bytes, MADV_NOHUGEPAGE);
@@ -39,39 +39,57 @@ void* reserve(size_t bytes) {
     return at;
 }
 
+// Pages that are or were mapped in the windows of all maps of this process.
+std::atomic<uint32_t> mapped_of_all{0};
+
 }  // namespace
 
-Result<std::unique_ptr<PageMap>> PageMap::create() {
-    void* memory = reserve(kBytes);
-    void* holders = memory ? reserve(kHolderBytes) : nullptr;
+Result<std::unique_ptr<PageMap>> PageMap::create(uint64_t window_after) {
+    bool windows = window_after != kNever;
+    void* memory = windows ? reserve((kTablesBytes + kWindowBytes) * kTables, PROT_NONE) : nullptr;
+    if (!memory) {
+        windows = false;
+        memory = reserve(kTablesBytes * kTables, PROT_NONE);
+    }
+    constexpr int kReadWrite = PROT_READ | PROT_WRITE;
+    void* holders = memory ? reserve(2 * kHolderBytes, kReadWrite) : nullptr;
     if (!holders) {
         const int error = errno;
-        if (memory) munmap(memory, kBytes);
-        return fail("no address space for {} GiB of page tables: {}", kBytes >> 30,
+        if (memory) munmap(memory, kTablesBytes * kTables);
+        return fail("no address space for {} GiB of page tables: {}", kTablesBytes * kTables >> 30,
                     std::strerror(error));
     }
-    return std::unique_ptr<PageMap>(
-        new PageMap(static_cast<uint8_t*>(memory), static_cast<uint32_t*>(holders)));
+    return std::unique_ptr<PageMap>(new PageMap(static_cast<uint8_t*>(memory), windows,
+                                                static_cast<uint32_t*>(holders), window_after));
 }
 
-PageMap::PageMap(uint8_t* memory, uint32_t* holders) : memory_(memory), holders_(holders) {
+PageMap::PageMap(uint8_t* memory, bool windows, uint32_t* holders, uint64_t window_after)
+    : memory_(memory),
+      stride_(kTablesBytes + (windows ? kWindowBytes : 0)),
+      windows_(windows),
+      holders_(holders),
+      mapped_(holders + kHolderBytes / sizeof(uint32_t)),
+      window_after_(window_after) {
     for (unsigned n = 0; n < kTables; ++n) {
-        tables_[n].reads = reinterpret_cast<uint64_t*>(memory + 2 * kTableBytes * n);
+        tables_[n].window = memory + stride_ * n + kTablesBytes;
+        tables_[n].reads = reinterpret_cast<uint64_t*>(memory + stride_ * n);
         tables_[n].writes = tables_[n].reads + kTableBytes / sizeof(uint64_t);
     }
     table_of_.fill(kNone);
 }
 
 PageMap::~PageMap() {
-    munmap(memory_, kBytes);
-    munmap(holders_, kHolderBytes);
+    for (const Table& table : tables_)
+        mapped_of_all -= table.mapped;
+    munmap(memory_, stride_ * kTables);
+    munmap(holders_, 2 * kHolderBytes);
 }
 
 void PageMap::select(uint32_t context) {
     const uint8_t number = table_of_[context % kContexts];
     selected_ = number != kNone ? number : table_for(context);
     tables_[selected_].used = ++selections_;
-    set_gs(tables_[selected_].reads);
+    set_gs(tables_[selected_].window);
 }
 
 // The one not selected for the longest time becomes the context's.
@@ -80,9 +98,15 @@ unsigned PageMap::table_for(uint32_t context) {
         std::min_element(tables_.begin(), tables_.end(),
                          [](const Table& a, const Table& b) { return a.used < b.used; });
     const auto number = static_cast<unsigned>(oldest - tables_.begin());
-    clear(number);
-    if (oldest->context != kNoContext) table_of_[oldest->context] = kNone;
+    if (oldest->context != kNoContext) {
+        clear(number);
+        table_of_[oldest->context] = kNone;
+    } else {
+        mprotect(oldest->reads, kTablesBytes, PROT_READ | PROT_WRITE);
+    }
     oldest->context = context % kContexts;
+    oldest->has_window = oldest->closed = false;
+    oldest->until_window = oldest->window_after = window_after_;
     table_of_[oldest->context] = static_cast<uint8_t>(number);
     return number;
 }
@@ -101,10 +125,12 @@ void PageMap::enter(uint32_t ea, uint64_t addend, uint64_t physical, bool reads,
         table.writes[page] = addend;
         written_.set((physical >> kPageBits) % written_.size());
     }
+    if (table.has_window && reads) map(table, page, addend, writes);
 }
 
 void PageMap::clear(unsigned number) {
     Table& table = tables_[number];
+    empty_window(table);
     for (const Entered& entered : table.entered) {
         table.reads[entered.page] = table.writes[entered.page] = 0;
         holders_[entered.page] &= ~(1u << number);
@@ -120,7 +146,11 @@ void PageMap::forget(uint64_t ea, uint64_t size) {
             const Table& table = tables_[static_cast<unsigned>(__builtin_ctz(holders))];
             table.reads[page] = table.writes[page] = 0;
         }
-        holders_[page] = 0;
+        for (uint32_t mapped = mapped_[page]; mapped != 0; mapped &= mapped - 1) {
+            const Table& table = tables_[static_cast<unsigned>(__builtin_ctz(mapped))];
+            mprotect(table.window + (page << kPageBits), kPageBytes, PROT_NONE);
+        }
+        holders_[page] = mapped_[page] = 0;
     };
     if (count <= kFewPages) {
         for (uint64_t n = 0; n < count; ++n)
@@ -135,15 +165,78 @@ void PageMap::forget(uint64_t ea, uint64_t size) {
 void PageMap::forget_writes(uint64_t physical) {
     const auto page = static_cast<uint32_t>(physical >> kPageBits);
     if (!written_[page % written_.size()]) return;
-    for (const Table& table : tables_)
-        for (const Entered& entered : table.entered)
-            if (entered.physical == page) table.writes[entered.page] = 0;
+    for (unsigned n = 0; n < kTables; ++n)
+        for (const Entered& entered : tables_[n].entered) {
+            if (entered.physical != page) continue;
+            tables_[n].writes[entered.page] = 0;
+            if (mapped_[entered.page] & 1u << n)
+                mprotect(tables_[n].window + (size_t{entered.page} << kPageBits), kPageBytes,
+                         PROT_READ);
+        }
 }
 
 void PageMap::forget_all() {
     for (unsigned n = 0; n < kTables; ++n)
         clear(n);
     written_.reset();
+}
+
+// ---- windows ----
+
+// What runs for the kernel is soon another process's: only the processes themselves get one.
+void PageMap::ran(uint64_t instructions) {
+    Table& table = tables_[selected_];
+    if (table.has_window) {
+        table.credit = std::min(table.credit + static_cast<int64_t>(instructions), kMostCredit);
+        if (table.credit < 0 || !windows_) close_window(table);
+        return;
+    }
+    const bool user = table.context & 1;
+    if (!windows_ || !user) return;
+    table.until_window -= std::min(table.until_window, instructions);
+    if (table.until_window == 0) open_window(table);
+}
+
+void PageMap::open_window(Table& table) {
+    table.has_window = true;
+    table.credit = table.closed ? kLaterCredit : kFirstCredit;
+}
+
+void PageMap::close_window(Table& table) {
+    table.has_window = false;
+    table.closed = true;
+    table.until_window = table.window_after *= 2;
+}
+
+void PageMap::empty_window(Table& table) {
+    if (table.mapped == 0) return;
+    mmap(table.window, kWindowBytes, PROT_NONE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    madvise(table.window, kWindowBytes, MADV_DONTDUMP);
+    const uint32_t bit = 1u << (&table - tables_.data());
+    for (const Entered& entered : table.entered)
+        mapped_[entered.page] &= ~bit;
+    mapped_of_all -= table.mapped;
+    table.mapped = 0;
+}
+
+// Where the host has no more mappings for us the page is left to the slow road; where guest RAM is
+// private to the process, which says EINVAL, there are no windows.
+void PageMap::map(Table& table, uint32_t page, uint64_t addend, bool writes) {
+    if (table.mapped >= kMostMapped) empty_window(table);
+    if (mapped_of_all >= kMostMappedOfAll) return;
+    uint8_t* there = table.window + (size_t{page} << kPageBits);
+    auto* ram = reinterpret_cast<void*>(addend + (uint64_t{page} << kPageBits));
+    if (mremap(ram, 0, kPageBytes, MREMAP_MAYMOVE | MREMAP_FIXED, there) == MAP_FAILED) {
+        if (errno == EINVAL) windows_ = false;
+        return;
+    }
+    if (!writes) mprotect(there, kPageBytes, PROT_READ);
+    const uint32_t bit = 1u << (&table - tables_.data());
+    if (mapped_[page] & bit) return;
+    mapped_[page] |= bit;
+    ++table.mapped;
+    ++mapped_of_all;
 }
 
 }  // namespace perfvisor::engine::translator

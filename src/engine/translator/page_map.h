@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Where guest pages are in host memory, as translated code asks for it: flat tables, which a load
-// or store answers its address from with one memory access.
+// or store answers its address from with one memory access; and for the processes that run long a
+// window, in which guest pages lie at their effective addresses, so that an access is one
+// instruction of the host.
 #pragma once
 
 #include <sys/types.h>
@@ -23,10 +25,19 @@ namespace perfvisor::engine::translator {
 // Behind the entries of the 2^20 pages there are zeros: code takes an aligned access's page number
 // as the address rotated by its size and shifted, which for a misaligned one gives a number of 2^20
 // and more.
+//
+// A window is 4 GiB of host addresses, of which only those pages can be reached that have been
+// entered since it was opened: any other access is a fault of the host's, which leads to the slow
+// road (x64/fault_sites.h) and from there to enter(). Fault, mapping and unmapping cost some 10 us
+// a page. So a context gets its window when it has run for a while, and loses it for twice as long
+// if it needs new pages too often. Guest RAM must be memory that the host can map twice
+// (MAP_SHARED); where it is not there are no windows.
 class PageMap {
   public:
-    // Fails where the host has no address space for it.
-    static Result<std::unique_ptr<PageMap>> create();
+    static constexpr uint64_t kNever = ~uint64_t{0};
+    // `window_after`: instructions that a context runs before it gets a window. Fails where the
+    // host has no address space for the tables; where it has none for the windows there are none.
+    static Result<std::unique_ptr<PageMap>> create(uint64_t window_after = kNever);
     ~PageMap();
     PageMap(const PageMap&) = delete;
     PageMap& operator=(const PageMap&) = delete;
@@ -39,6 +50,15 @@ class PageMap {
     // host's GS segment, from here on.
     void select(uint32_t context);
 
+    // Whether the selected context has a window. It may get one or lose it in ran() and select().
+    bool has_window() const { return tables_[selected_].has_window; }
+    // So many instructions of translated code were executed in the selected context.
+    void ran(uint64_t instructions);
+    // Translated code has met a page that is not in the window of the selected context.
+    void faulted() {
+        if (has_window()) tables_[selected_].credit -= kFaultCost;
+    }
+
     // Enters a page of the selected context. `addend` is not 0; `physical` is the guest's page.
     void enter(uint32_t ea, uint64_t addend, uint64_t physical, bool reads, bool writes);
     // The pages in [ea, ea + size) of every context.
@@ -47,17 +67,26 @@ class PageMap {
     void forget_writes(uint64_t physical);
     void forget_all();
 
+    // The window of the selected context; what translated code addresses lies from it on.
+    uint8_t* window() const { return tables_[selected_].window; }
     // What is entered for the page in the selected context; 0: nothing.
     uint64_t read_addend(uint32_t ea) const { return tables_[selected_].reads[ea >> kPageBits]; }
     uint64_t write_addend(uint32_t ea) const { return tables_[selected_].writes[ea >> kPageBits]; }
 
   private:
     static constexpr unsigned kPageBits = 12;
+    static constexpr size_t kPageBytes = size_t{1} << kPageBits;
     static constexpr unsigned kTables = 32;
     static constexpr size_t kLongestList = 8192;
     static constexpr uint32_t kNoContext = ~uint32_t{0};
     static constexpr unsigned kContexts = 4096;
     static constexpr uint8_t kNone = 0xff;
+    // What a fault may cost is a twentieth of what runs meanwhile, and a few hundred at first.
+    static constexpr int64_t kFaultCost = 500'000;
+    static constexpr int64_t kFirstCredit = 256 * kFaultCost, kLaterCredit = 64 * kFaultCost;
+    static constexpr int64_t kMostCredit = 1024 * kFaultCost;
+    // The host allows a process some 65,000 mappings.
+    static constexpr uint32_t kMostMapped = 4096, kMostMappedOfAll = 24576;
 
     struct Entered {
         uint32_t page;      // effective
@@ -67,18 +96,37 @@ class PageMap {
         uint64_t* reads = nullptr;
         uint64_t* writes = nullptr;
         uint32_t context = kNoContext;
-        uint64_t used = 0;             // when it was selected last
+        uint64_t used = 0;  // when it was selected last
+        uint8_t* window = nullptr;
+        bool has_window = false;
+        bool closed = false;           // had one before; what is mapped there stays
+        uint64_t until_window = 0;     // instructions until it gets one
+        uint64_t window_after = 0;     // what that was from the beginning
+        int64_t credit = 0;            // instructions whose time the faults may take
+        uint32_t mapped = 0;           // pages of the window that are or were mapped
         std::vector<Entered> entered;  // whatever was since it was empty; some may be gone again
     };
 
-    PageMap(uint8_t* memory, uint32_t* holders);
+    PageMap(uint8_t* memory, bool windows, uint32_t* holders, uint64_t window_after);
     unsigned table_for(uint32_t context);
     void clear(unsigned number);
+    void open_window(Table& table);
+    void close_window(Table& table);
+    void empty_window(Table& table);
+    void map(Table& table, uint32_t page, uint64_t addend, bool writes);
 
-    static constexpr size_t kBytes = 2 * kTableBytes * kTables;
+    // A context's: both tables and, if there are windows, the window, with a page behind it that is
+    // never there.
+    static constexpr size_t kTablesBytes = 2 * kTableBytes;
+    static constexpr size_t kWindowBytes = (size_t{1} << 32) + (size_t{1} << kPageBits);
+
     static constexpr size_t kHolderBytes = sizeof(uint32_t) << 20;
     uint8_t* memory_;
-    uint32_t* holders_;  // by effective page: a bit for each table that has it
+    const size_t stride_;  // from a context's to the next
+    bool windows_;         // whether there is room for them, and guest RAM can be mapped
+    uint32_t* holders_;    // by effective page: a bit for each table that has it
+    uint32_t* mapped_;     // the same for windows
+    const uint64_t window_after_;
     std::array<Table, kTables> tables_;
     std::array<uint8_t, kContexts> table_of_;  // by context
     unsigned selected_ = 0;

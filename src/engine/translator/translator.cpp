@@ -55,7 +55,7 @@ Result<std::unique_ptr<Translator>> Translator::create(core::Core& core, const T
     const size_t code_bytes = std::max(tuning.code_bytes, 3 * kSmallestRegion);
     auto buffer = x64::CodeBuffer::create(x64::kDataBytes, code_bytes & core::kPageMask);
     if (!buffer) return tl::unexpected(buffer.error());
-    auto pages = PageMap::create();
+    auto pages = PageMap::create(tuning.window_after);
     if (!pages) return tl::unexpected(pages.error());
     auto fetches = FetchMap::create();
     if (!fetches) return tl::unexpected(fetches.error());
@@ -73,13 +73,14 @@ Translator::Translator(core::Core& core, const Tuning& tuning, x64::CodeBuffer b
       shared_(*new (buffer_.data()) x64::SharedData),
       blocks_(buffer_, *fetches_),
       runtime_(x64::emit_runtime(buffer_, core.state, callbacks())),
-      emitter_(buffer_, runtime_, blocks_, core),
+      emitter_(buffer_, runtime_, blocks_, sites_, core),
       patience_(tuning.patience),
       trace_after_(static_cast<int32_t>(std::clamp(tuning.trace_after, 1u, 1u << 30))) {
     shared_.heat.fill(trace_after_);
     const size_t bytes = buffer_.code_bytes() - static_cast<size_t>(runtime_.end - buffer_.code());
     regions_ = static_cast<unsigned>(std::clamp<size_t>(bytes / kSmallestRegion, 2, kMostRegions));
     region_bytes_ = bytes / regions_;
+    sites_.set_up(buffer_.executable(runtime_.end), region_bytes_, regions_);
     use_region(0);
     core_.set_code_listener(this);
     core_.mmu().set_listener(this);
@@ -94,6 +95,7 @@ Translator::~Translator() {
 
 Stop Translator::run(uint64_t instructions) {
     constexpr auto kLongest = uint64_t{1} << 62;
+    const x64::FaultSites::Use use(sites_);
     left_ = static_cast<int64_t>(std::min(instructions, kLongest));
     core_.state.pc &= ~uint64_t{3};
     const Stop stop = run_what_is_left();
@@ -107,6 +109,7 @@ Translator::Piece Translator::run_whole_blocks(uint64_t wanted, uint64_t limit) 
         !core_.debug_armed()) {
         core_.state.pc &= ~uint64_t{3};
         left_ = 1;
+        pages_->select(core_.state.data_context);
         const unsigned patience = std::exchange(patience_, 0);
         const Block* block = look_up();
         patience_ = patience;
@@ -176,10 +179,11 @@ uint32_t Translator::fetch_mode() const {
     const uint32_t context = user ? state.fetch_context : state.fetch_context & 3;
     const auto model = static_cast<uint32_t>(model_kind(state.model.parts()));
     return context | uint32_t{(state.msr & core::msr::kFP) != 0} << 12 |
-           uint32_t{state.xer_so != 0} << 13 | model << 14;
+           uint32_t{state.xer_so != 0} << 13 | model << 14 | uint32_t{pages_->has_window()} << 16;
 }
 
 const uint8_t* Translator::code_at_pc() {
+    pages_->select(core_.state.data_context);
     select_fetches();
     if (const uint8_t* code = blocks_.find_entry(static_cast<uint32_t>(core_.state.pc))) [[likely]]
         return code;
@@ -196,7 +200,7 @@ Block* Translator::look_up() {
         --left_;
         return nullptr;
     }
-    const Mode mode = Mode::of(state);
+    const Mode mode = this->mode();
     Block* block = blocks_.find(physical, static_cast<uint32_t>(state.pc), mode.bits());
     if (!block) {
         is_cold_ = stays_cold(physical);
@@ -220,6 +224,7 @@ bool Translator::stays_cold(uint64_t physical) {
 
 void Translator::use_region(unsigned number) {
     region_ = number;
+    sites_.clear(number);
     const uint8_t* begin = runtime_.end + number * region_bytes_;
     emitter_.use(begin, begin + region_bytes_);
 }
@@ -253,7 +258,6 @@ bool Translator::execute(const uint8_t* code) {
     code_changed_ = false;
     model_ = model_kind(state.model.parts());
     blocks_.forget_dropped_models();
-    pages_->select(state.data_context);
     const uint32_t result = runtime_.enter(code);
     synchronize();
     switch (static_cast<x64::Exit>(result & ((1u << x64::kExitBits) - 1))) {
@@ -313,6 +317,7 @@ void Translator::synchronize() {
     const int64_t executed = budget_base_ - core_.state.budget;
     budget_base_ = core_.state.budget;
     left_ -= executed;
+    pages_->ran(static_cast<uint64_t>(executed));
     totals[Total::Instructions] += static_cast<uint64_t>(executed);
     totals[Total::Loads] += shared_.counts[0];
     totals[Total::Stores] += shared_.counts[1];
@@ -356,14 +361,14 @@ void Translator::link(uint32_t number) {
     if (edge->to ? edge->to == to : fetches_->find(to->pc) != 0)
         blocks_.link(number, *to);
     else
-        blocks_.lead_stub_to(number, runtime_.dispatch[Mode::of(state).floating_point ? 1 : 0]);
+        blocks_.lead_stub_to(number, runtime_.dispatch[mode().floating_point ? 1 : 0]);
 }
 
 // ---- traces ----
 
 bool Translator::record_trace() {
     CpuState& state = core_.state;
-    const Mode mode = Mode::of(state);
+    const Mode mode = this->mode();
     uint64_t physical = 0;
     if (!core_.translate_fetch(state.pc, physical)) return stopped();
     shared_.heat[x64::heat_index(physical)] = trace_after_;
@@ -436,6 +441,12 @@ void Translator::translate_path(Block& plain, Mode mode) {
 
 // ---- what translated code calls ----
 
+void Translator::enter_pages(uint64_t ea, uint64_t size) {
+    enter_page(ea);
+    const uint64_t last = ea + size - 1;
+    if (((ea ^ last) & core::kPageMask) != 0) enter_page(last & 0xffff'ffff);
+}
+
 void Translator::enter_page(uint64_t ea) {
     const CpuState& state = core_.state;
     const core::FastTlbEntry& fast = state.fast_tlb[core::fast_tlb_index(ea)];
@@ -449,16 +460,18 @@ template <typename T>
 x64::LoadResult Translator::load(void* self, uint64_t ea) {
     auto& translator = *static_cast<Translator*>(self);
     T value = 0;
+    translator.pages_->faulted();
     if (!translator.core_.load(ea, value)) return {0, x64::kStopped};
-    translator.enter_page(ea);
+    translator.enter_pages(ea, sizeof(T));
     return {value, x64::kDone};
 }
 
 template <typename T>
 uint64_t Translator::store(void* self, uint64_t ea, uint64_t value) {
     auto& translator = *static_cast<Translator*>(self);
+    translator.pages_->faulted();
     if (!translator.core_.store(ea, static_cast<T>(value))) return x64::kStopped;
-    translator.enter_page(ea);
+    translator.enter_pages(ea, sizeof(T));
     return translator.code_changed_ ? x64::kChanged : x64::kDone;
 }
 

@@ -99,8 +99,11 @@ class Translator final : public Engine,
     int64_t allowed() const;
     // Whether what a C++ function did must be looked at before the next instruction.
     bool model_wants_a_look() const;
-    // Enters the page of an access that the slow road has done, if it is plain memory.
+    // Enters the pages of an access that the slow road has done, if they are plain memory.
+    void enter_pages(uint64_t ea, uint64_t size);
     void enter_page(uint64_t ea);
+    // What code for pc depends on at present.
+    Mode mode() const { return Mode::of(core_.state, pages_->has_window()); }
     // What the fetch map's tables are told apart by.
     uint32_t fetch_mode() const;
     void select_fetches() { shared_.fetches = fetches_->select(fetch_mode()); }
@@ -126,6 +129,7 @@ class Translator final : public Engine,
     std::unique_ptr<FetchMap> fetches_;
     x64::SharedData& shared_;
     BlockCache blocks_;
+    x64::FaultSites sites_;
     x64::RuntimeCode runtime_;
     x64::Emitter emitter_;
     GuestBlock guest_;  // the block being translated

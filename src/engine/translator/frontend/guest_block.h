@@ -20,14 +20,15 @@ struct Mode {
     bool summary_overflow = false;  // XER[SO]
     bool space = false;             // MSR[IS]
     ModelKind model = ModelKind::None;
+    bool window = false;  // loads and stores have PageMap's window
     uint32_t bits() const {
         return uint32_t{user} | uint32_t{floating_point} << 1 | uint32_t{summary_overflow} << 2 |
-               uint32_t{space} << 3 | static_cast<uint32_t>(model) << 4;
+               uint32_t{space} << 3 | static_cast<uint32_t>(model) << 4 | uint32_t{window} << 6;
     }
-    static Mode of(const core::CpuState& state) {
-        return {(state.msr & core::msr::kPR) != 0, (state.msr & core::msr::kFP) != 0,
-                state.xer_so != 0, (state.msr & core::msr::kIS) != 0,
-                model_kind(state.model.parts())};
+    static Mode of(const core::CpuState& state, bool window) {
+        return {
+            (state.msr & core::msr::kPR) != 0, (state.msr & core::msr::kFP) != 0, state.xer_so != 0,
+            (state.msr & core::msr::kIS) != 0, model_kind(state.model.parts()),   window};
     }
 };
 

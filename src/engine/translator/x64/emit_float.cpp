@@ -352,13 +352,13 @@ bool Emitter::emit_float_load(const GuestInstruction& in) {
     const bool is_single = access.size_log2 == 2;
     Label *slow = new_label(), *loaded = new_label();
     Label* stopped = stopped_at(in);
-    address(in, access);
-    write_address();
-    translate(access.size_log2, kReadPages, slow);
+    unsigned site = 0;
+    const Xbyak::RegExp where = place(in, access, kReadPages, slow);
+    if (in_window()) site = access_site();
     if (is_single)
-        movbe(eax, dword[rcx + rax]);
+        movbe(eax, dword[where]);
     else
-        movbe(rax, qword[rcx + rax]);
+        movbe(rax, qword[where]);
     L(*loaded);
     if (is_single)
         widen_single();
@@ -366,9 +366,15 @@ bool Emitter::emit_float_load(const GuestInstruction& in) {
         vmovq(xmm0, rax);
     put_float(isa::rd(in.word), xmm0);
     update_base(in, access);
-    later([this, slow, loaded, stopped, access] {
-        L(*slow);
-        call(calls().load[access.size_log2]);
+    later([this, &in, slow, loaded, stopped, access, site] {
+        if (in_window()) {
+            fault_leads_here(site);
+            address(in, access);
+            call(calls().load_page[access.size_log2]);
+        } else {
+            L(*slow);
+            call(calls().load[access.size_log2]);
+        }
         test(edx, edx);
         jz(*loaded);
         jmp(*stopped, T_NEAR);
@@ -421,23 +427,37 @@ bool Emitter::emit_float_store(const GuestInstruction& in) {
         mov(rax, rdx);
         narrow_double(denormal);
     }
-    vmovq(xmm1, rdx);
-    address(in, access);
-    translate(access.size_log2, kWritePages, slow);
-    vmovq(rdx, xmm1);
+    Xbyak::RegExp where;
+    unsigned site = 0;
+    if (in_window()) {
+        where = in_window(in, access);
+        site = access_site();
+    } else {
+        vmovq(xmm1, rdx);
+        address(in, access);
+        translate(access.size_log2, kWritePages, slow);
+        vmovq(rdx, xmm1);
+        where = rcx + rax;
+    }
     if (is_word)
-        movbe(dword[rcx + rax], edx);
+        movbe(dword[where], edx);
     else
-        movbe(qword[rcx + rax], rdx);
+        movbe(qword[where], rdx);
     L(*stored);
     update_base(in, access);
     Label* done = new_label();
     L(*done);
-    later([this, &in, slow, stored, stopped, denormal, done, access,
+    later([this, &in, slow, stored, stopped, denormal, done, access, site,
            remembered = remember_pending()] {
-        L(*slow);
-        vmovq(rdx, xmm1);
-        call(calls().store[access.size_log2]);
+        if (in_window()) {
+            fault_leads_here(site);
+            address(in, access);
+            call(calls().store_page[access.size_log2]);
+        } else {
+            L(*slow);
+            vmovq(rdx, xmm1);
+            call(calls().store[access.size_log2]);
+        }
         test(edx, edx);
         jz(*stored);
         cmp(edx, static_cast<uint32_t>(kStopped));

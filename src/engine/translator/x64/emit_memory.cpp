@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Loads and stores (Power ISA 2.06 Book I, 3.3.2 to 3.3.4, 4.6.2, 4.6.3): aligned ones to pages in
-// the page map in the block, everything else behind it.
+// Loads and stores (Power ISA 2.06 Book I, 3.3.2 to 3.3.4, 4.6.2, 4.6.3): to the window, where the
+// block has one, or else aligned ones to pages in the page map; everything else behind the block.
 #include "engine/translator/x64/emitter.h"
 
 namespace perfvisor::engine::translator::x64 {
@@ -145,6 +145,45 @@ void Emitter::translate(unsigned size_log2, int pages, Label* slow) {
     jz(*slow, T_NEAR);
 }
 
+Xbyak::RegExp Emitter::place(const GuestInstruction& in, const Access& access, int pages,
+                             Label* slow) {
+    if (in_window() && !writes_addresses()) return in_window(in, access);
+    address(in, access);
+    write_address();
+    if (in_window()) return eax;
+    translate(access.size_log2, pages, slow);
+    return rcx + rax;
+}
+
+// ---- the window ----
+
+Xbyak::RegExp Emitter::in_window(const GuestInstruction& in, const Access& access) {
+    const unsigned a = isa::ra(in.word), b = isa::rb(in.word);
+    const bool has_base = a != 0 || access.update;
+    if (!access.indexed) {
+        if (has_base) return use(a, eax) + isa::si(in.word);
+        mov(eax, static_cast<uint32_t>(isa::si(in.word)));
+        return eax;
+    }
+    if (!has_base) return use(b, eax);
+    if (is_pinned(b)) return use(a, eax) + host32(b);
+    fetch(eax, b);
+    if (is_pinned(a)) return host32(a) + eax;
+    add(eax, memory32(a));
+    return eax;
+}
+
+unsigned Emitter::access_site() {
+    const unsigned site = sites_.add(buffer_.executable(getCurr()));
+    putSeg(gs);
+    return site;
+}
+
+void Emitter::fault_leads_here(unsigned site) {
+    const uint8_t* here = buffer_.executable(getCurr());
+    sites_.leads_to(here, site, here);
+}
+
 // ---- general registers ----
 
 bool Emitter::emit_load(const GuestInstruction& in) {
@@ -157,10 +196,9 @@ bool Emitter::emit_load(const GuestInstruction& in) {
     const Reg32 result = target(d, eax);
     Label *slow = new_label(), *loaded = new_label();
     Label* stopped = stopped_at(in);
-    address(in, access);
-    write_address();
-    translate(access.size_log2, kReadPages, slow);
-    const Xbyak::RegExp where = rcx + rax;
+    unsigned site = 0;
+    const Xbyak::RegExp where = place(in, access, kReadPages, slow);
+    if (in_window()) site = access_site();
     switch (access.size_log2) {
         case 0:
             movzx(result, byte[where]);
@@ -186,9 +224,15 @@ bool Emitter::emit_load(const GuestInstruction& in) {
     L(*loaded);
     put(d, result);
     update_base(in, access);
-    later([this, slow, loaded, stopped, access, result] {
-        L(*slow);
-        call(calls().load[access.size_log2]);
+    later([this, &in, slow, loaded, stopped, access, result, site] {
+        if (in_window()) {
+            fault_leads_here(site);
+            address(in, access);
+            call(calls().load_page[access.size_log2]);
+        } else {
+            L(*slow);
+            call(calls().load[access.size_log2]);
+        }
         test(edx, edx);
         jnz(*stopped, T_NEAR);
         if (access.is_signed) movsx(eax, ax);
@@ -209,11 +253,10 @@ bool Emitter::emit_store(const GuestInstruction& in) {
     const unsigned s = isa::rd(in.word);
     Label *slow = new_label(), *stored = new_label();
     Label* stopped = stopped_at(in);
-    address(in, access);
-    write_address();
-    translate(access.size_log2, kWritePages, slow);
+    unsigned site = 0;
+    const Xbyak::RegExp where = place(in, access, kWritePages, slow);
     const Reg32 value = use(s, edx);
-    const Xbyak::RegExp where = rcx + rax;
+    if (in_window()) site = access_site();
     switch (access.size_log2) {
         case 0:
             mov(byte[where], value.cvt8());
@@ -232,14 +275,19 @@ bool Emitter::emit_store(const GuestInstruction& in) {
     }
     L(*stored);
     update_base(in, access);
-    later([this, &in, slow, stored, stopped, access, s, remembered = remember_pending()] {
-        L(*slow);
+    later([this, &in, slow, stored, stopped, access, s, site, remembered = remember_pending()] {
+        if (in_window()) {
+            fault_leads_here(site);
+            address(in, access);
+        } else {
+            L(*slow);
+        }
         fetch(edx, s);
         if (access.reversed) {
             bswap(edx);
             if (access.size_log2 == 1) shr(edx, 16);
         }
-        call(calls().store[access.size_log2]);
+        call(in_window() ? calls().store_page[access.size_log2] : calls().store[access.size_log2]);
         test(edx, edx);
         jz(*stored);
         cmp(edx, static_cast<uint32_t>(kStopped));
@@ -297,7 +345,8 @@ void Emitter::emit_run(const AccessRun& run) {
     });
 }
 
-// lmw, stmw within a page; the rest, misaligned ones included, is the interpreter's.
+// lmw, stmw within a page; the rest, misaligned ones included, is the interpreter's. It may do
+// again what was done of it.
 bool Emitter::emit_multiple(const GuestInstruction& in) {
     const bool is_load = in.opcode == Opcode::Lmw;
     if ((!is_load && in.opcode != Opcode::Stmw) || writes_addresses()) return false;
@@ -306,6 +355,10 @@ bool Emitter::emit_multiple(const GuestInstruction& in) {
     Label *slow = new_label(), *done = new_label();
     Label* stopped = stopped_at(in);
     address(in, {2, false, false});
+    if (in_window() && !(is_load && isa::ra(in.word) >= first)) {
+        multiple_in_window(in, first, is_load, stopped);
+        return true;
+    }
     mov(ecx, eax);
     and_(ecx, static_cast<int>(core::kPageSize - 1));
     cmp(ecx, static_cast<int>(core::kPageSize - 4 * (32 - first)));
@@ -328,6 +381,36 @@ bool Emitter::emit_multiple(const GuestInstruction& in) {
         call_handler(in, remembered, stopped, done);
     });
     return true;
+}
+
+// The address is in eax.
+void Emitter::multiple_in_window(const GuestInstruction& in, unsigned first, bool is_load,
+                                 Label* stopped) {
+    Label *misaligned = new_label(), *done = new_label();
+    std::vector<unsigned> sites;
+    test(eax, 3);
+    jnz(*misaligned);
+    for (unsigned r = first; r < 32; ++r) {
+        const Xbyak::RegExp where = eax + static_cast<int>(4 * (r - first));
+        if (is_load) {
+            const Reg32 result = target(r, edx);
+            sites.push_back(access_site());
+            movbe(result, dword[where]);
+            put(r, result);
+        } else {
+            const Reg32 value = use(r, edx);
+            sites.push_back(access_site());
+            movbe(dword[where], value);
+        }
+    }
+    L(*done);
+    later([this, &in, stopped, misaligned, done, sites = std::move(sites),
+           remembered = remember_pending()] {
+        for (const unsigned site : sites)
+            fault_leads_here(site);
+        L(*misaligned);
+        call_handler(in, remembered, stopped, done);
+    });
 }
 
 }  // namespace perfvisor::engine::translator::x64

@@ -23,11 +23,12 @@ using Way = core::timing::SegmentEnd::Way;
 }  // namespace
 
 Emitter::Emitter(CodeBuffer& buffer, const RuntimeCode& runtime, BlockCache& blocks,
-                 const core::Core& core)
+                 FaultSites& sites, const core::Core& core)
     : CodeGenerator(buffer.code_bytes(), buffer.code()),
       buffer_(buffer),
       runtime_(runtime),
       blocks_(blocks),
+      sites_(sites),
       core_(core) {
     setDefaultJmpNEAR(true);
 }
@@ -69,7 +70,8 @@ void Emitter::emit(const GuestBlock& guest, Block& block) {
     });
     if (!guest.is_trace) count_heat();
     for (index_ = 0; index_ < guest.instructions.size(); ++index_) {
-        const AccessRun run = writes_addresses() ? AccessRun{} : access_run_at(guest, index_);
+        const AccessRun run =
+            writes_addresses() || in_window() ? AccessRun{} : access_run_at(guest, index_);
         if (run.count != 0) {
             for (unsigned n = 0; models() && n < run.count; ++n)
                 enter_model(guest.instructions[index_ + n]);

@@ -15,6 +15,7 @@
 #include "engine/translator/midend/register_choice.h"
 #include "engine/translator/model_block.h"
 #include "engine/translator/x64/code_buffer.h"
+#include "engine/translator/x64/fault_sites.h"
 #include "engine/translator/x64/registers.h"
 #include "engine/translator/x64/runtime_code.h"
 #include "engine/translator/x64/shared_data.h"
@@ -31,7 +32,7 @@ struct Label {
 class Emitter : private Xbyak::CodeGenerator {
   public:
     // `core` is the one whose state the code addresses.
-    Emitter(CodeBuffer& buffer, const RuntimeCode& runtime, BlockCache& blocks,
+    Emitter(CodeBuffer& buffer, const RuntimeCode& runtime, BlockCache& blocks, FaultSites& sites,
             const core::Core& core);
 
     // Enough for a trace of kMaxTraceInstructions.
@@ -218,6 +219,8 @@ class Emitter : private Xbyak::CodeGenerator {
     bool emit_load(const GuestInstruction& in);
     bool emit_store(const GuestInstruction& in);
     bool emit_multiple(const GuestInstruction& in);
+    void multiple_in_window(const GuestInstruction& in, unsigned first, bool is_load,
+                            Label* stopped);
     // The instructions of the run that begins at index_.
     void emit_run(const AccessRun& run);
     struct Access {
@@ -231,6 +234,14 @@ class Emitter : private Xbyak::CodeGenerator {
     void update_base(const GuestInstruction& in, const Access& access);
     // Gives rcx + rax as the host address of the aligned bytes at eax, or goes to `slow`.
     void translate(unsigned size_log2, int pages, Label* slow);
+    // Where the bytes of an access are, if it does not go to `slow`; the timing model is told.
+    Xbyak::RegExp place(const GuestInstruction& in, const Access& access, int pages, Label* slow);
+    // Where the block's accesses go to the window (Mode::window), the operand of one; uses eax.
+    bool in_window() const { return guest_->mode.window; }
+    Xbyak::RegExp in_window(const GuestInstruction& in, const Access& access);
+    // The host's instruction that comes next is such an access. In cold code: here its fault leads.
+    unsigned access_site();
+    void fault_leads_here(unsigned site);
 
     // ---- emit_system.cpp ----
     bool emit_system(const GuestInstruction& in);
@@ -263,6 +274,7 @@ class Emitter : private Xbyak::CodeGenerator {
     CodeBuffer& buffer_;
     const RuntimeCode& runtime_;
     BlockCache& blocks_;
+    FaultSites& sites_;
     const core::Core& core_;
     const uint8_t* end_ = nullptr;  // of the room for code
 

@@ -77,8 +77,9 @@ constexpr int kMsrOffset = state_offset(offsetof(core::CpuState, msr));
 constexpr int kFpscrOffset = state_offset(offsetof(core::CpuState, fpscr));
 constexpr int kBudgetOffset = state_offset(offsetof(core::CpuState, budget));
 
-// The page tables of PageMap::select, relative to the host's GS segment.
-constexpr int kReadPages = 0;
-constexpr int kWritePages = static_cast<int>(PageMap::kTableBytes);
+// The page tables of PageMap::select, relative to the host's GS segment, which stands at its
+// window.
+constexpr int kReadPages = -2 * static_cast<int>(PageMap::kTableBytes);
+constexpr int kWritePages = -1 * static_cast<int>(PageMap::kTableBytes);
 
 }  // namespace perfvisor::engine::translator::x64

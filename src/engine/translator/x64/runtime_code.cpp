@@ -38,8 +38,10 @@ class Generator : public Xbyak::CodeGenerator {
             code.dispatch[floats] = emit_dispatch();
             code.link[floats] = emit_link(calls.leave);
             for (unsigned n = 0; n < 4; ++n) {
-                calls.load[n] = emit_load(n);
-                calls.store[n] = emit_store(n);
+                calls.load[n] = emit_load(n, n != 0);
+                calls.store[n] = emit_store(n, n != 0);
+                calls.load_page[n] = emit_load(n, false);
+                calls.store_page[n] = emit_store(n, false);
             }
             calls.execute = emit_execute(callbacks_.execute);
             calls.execute_told = emit_execute(callbacks_.execute_told);
@@ -168,11 +170,12 @@ class Generator : public Xbyak::CodeGenerator {
         test(rcx, rcx);
         jz(otherwise);
     }
-    const uint8_t* emit_load(unsigned size_log2) {
+    // `looks`: whether in the page map first, for misaligned accesses.
+    const uint8_t* emit_load(unsigned size_log2, bool looks) {
         align(16);
         const uint8_t* start = getCurr();
         Xbyak::Label otherwise;
-        if (size_log2 != 0) {
+        if (looks) {
             translate_misaligned(size_log2, kReadPages, otherwise);
             if (size_log2 == 1) {
                 movzx(eax, word[rcx + rax]);
@@ -194,11 +197,11 @@ class Generator : public Xbyak::CodeGenerator {
         ret();
         return start;
     }
-    const uint8_t* emit_store(unsigned size_log2) {
+    const uint8_t* emit_store(unsigned size_log2, bool looks) {
         align(16);
         const uint8_t* start = getCurr();
         Xbyak::Label otherwise;
-        if (size_log2 != 0) {
+        if (looks) {
             translate_misaligned(size_log2, kWritePages, otherwise);
             if (size_log2 == 1)
                 movbe(word[rcx + rax], dx);

@@ -64,9 +64,12 @@ struct RuntimeCode {
     const uint8_t* link[2];         // leaves to have ecx linked, an exit, for eax, a pc
     // By whether the block that uses it has floating-point registers in host registers.
     struct Calls {
-        const uint8_t* leave;         // eax: the exit. Does not return
-        const uint8_t* load[4];       // eax: address; gives rax and edx, the status
-        const uint8_t* store[4];      // eax: address, rdx: value; gives edx, the status
+        const uint8_t* leave;     // eax: the exit. Does not return
+        const uint8_t* load[4];   // eax: address; gives rax and edx, the status
+        const uint8_t* store[4];  // eax: address, rdx: value; gives edx, the status
+        // The same by C++ at once, which brings the page into the window.
+        const uint8_t* load_page[4];
+        const uint8_t* store_page[4];
         const uint8_t* execute;       // rax: const Op*; gives edx, the status
         const uint8_t* execute_last;  // rax: const Op*. Jumped to; the end of a block
         const uint8_t* execute_told;  // rax: const ToldOp*, and so on
