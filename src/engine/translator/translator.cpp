@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 #include <utility>
 
@@ -80,7 +81,8 @@ Translator::Translator(core::Core& core, const Tuning& tuning, x64::CodeBuffer b
     const size_t bytes = buffer_.code_bytes() - static_cast<size_t>(runtime_.end - buffer_.code());
     regions_ = static_cast<unsigned>(std::clamp<size_t>(bytes / kSmallestRegion, 2, kMostRegions));
     region_bytes_ = bytes / regions_;
-    sites_.set_up(buffer_.executable(runtime_.end), region_bytes_, regions_);
+    sites_.set_up(buffer_.executable(runtime_.end), region_bytes_,
+                  x64::Emitter::hot_bytes(region_bytes_), regions_);
     use_region(0);
     core_.set_code_listener(this);
     core_.mmu().set_listener(this);
@@ -258,11 +260,14 @@ bool Translator::execute(const uint8_t* code) {
     code_changed_ = false;
     model_ = model_kind(state.model.parts());
     blocks_.forget_dropped_models();
-    const uint32_t result = runtime_.enter(code);
+    const uint64_t result = runtime_.enter(code);
+    const uint64_t detail = result >> x64::kExitBits;
+    auto exit = static_cast<x64::Exit>(result & ((1u << x64::kExitBits) - 1));
+    if (exit == x64::Exit::Site) exit = carry_out(detail);
     synchronize();
-    switch (static_cast<x64::Exit>(result & ((1u << x64::kExitBits) - 1))) {
+    switch (exit) {
         case x64::Exit::Link:
-            link(result >> x64::kExitBits);
+            link(static_cast<uint32_t>(detail));
             return true;
         case x64::Exit::Budget:
             // The next block is longer than what is left: of this run, or only of this piece.
@@ -310,6 +315,28 @@ void Translator::tell_model(uint64_t instructions) {
         at = timing.replay(*end, at + Written::kWordsOfEnd);
     }
     shared_.written.next = shared_.written.words.data();
+}
+
+x64::Exit Translator::carry_out(uint64_t place) {
+    CpuState& state = core_.state;
+    const uint8_t* at = buffer_.code() + place;
+    x64::ExitSite site;
+    std::memcpy(&site, at, sizeof site);
+    at += sizeof site;
+    const auto exit = static_cast<x64::Exit>(site.exit);
+    const bool happened = site.by_status && shared_.status == x64::kChanged;
+    state.pc = site.pc + (happened ? 4 : 0);
+    state.budget += site.refund - (happened ? 1 : 0);
+    shared_.counts[0] += site.loads + (happened ? site.own_loads : 0u);
+    shared_.counts[1] += site.stores + (happened ? site.own_stores : 0u);
+    shared_.counts[2] += site.branches;
+    shared_.counts[3] += site.taken;
+    for (unsigned n = 0; n < site.pending; ++n, at += sizeof(x64::PendingField)) {
+        x64::PendingField pending;
+        std::memcpy(&pending, at, sizeof pending);
+        x64::store_pending(state, pending.field, pending.comparison, site.summary_overflow);
+    }
+    return happened ? x64::Exit::Return : exit;
 }
 
 void Translator::synchronize() {
@@ -361,7 +388,7 @@ void Translator::link(uint32_t number) {
     if (edge->to ? edge->to == to : fetches_->find(to->pc) != 0)
         blocks_.link(number, *to);
     else
-        blocks_.lead_stub_to(number, runtime_.dispatch[mode().floating_point ? 1 : 0]);
+        blocks_.lead_stub_to(number, runtime_.dispatch_edge);
 }
 
 // ---- traces ----

@@ -83,6 +83,8 @@ class Translator final : public Engine,
     void unroll_path();
     void translate_path(Block& plain, Mode mode);
     void link(uint32_t edge);
+    // Brings the state up to date with what code left to do at an ExitSite.
+    x64::Exit carry_out(uint64_t place);
     // An exception or a device access at pc, which is not completed.
     bool stopped();
     // Runs the interpreter for what is left, at most `instructions`.

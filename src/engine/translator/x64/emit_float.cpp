@@ -186,9 +186,9 @@ bool Emitter::emit_float_arithmetic(const GuestInstruction& in) {
                    c = isa::rc_field(in.word);
     Label *slow = new_label(), *done = new_label();
     Label* stopped = stopped_at(in);
-    later([this, &in, slow, stopped, done, remembered = remember_pending()] {
+    later([this, &in, slow, stopped, done] {
         L(*slow);
-        call_handler(in, remembered, stopped, done);
+        call_handler(in, stopped, done);
     });
     test(dword[kState + kFpscrOffset], fpu::kFex | fpu::kXe | fpu::kOe | fpu::kUe | fpu::kRn);
     jnz(*slow, T_NEAR);
@@ -225,9 +225,9 @@ bool Emitter::emit_float_compare(const GuestInstruction& in) {
     Label *slow = new_label(), *done = new_label();
     Label* stopped = stopped_at(in);
     pending_[field] = {};
-    later([this, &in, slow, stopped, done, remembered = remember_pending()] {
+    later([this, &in, slow, stopped, done] {
         L(*slow);
-        call_handler(in, remembered, stopped, done);
+        call_handler(in, stopped, done);
     });
     test(dword[kState + kFpscrOffset], fpu::kFex);
     jnz(*slow, T_NEAR);
@@ -447,8 +447,7 @@ bool Emitter::emit_float_store(const GuestInstruction& in) {
     update_base(in, access);
     Label* done = new_label();
     L(*done);
-    later([this, &in, slow, stored, stopped, denormal, done, access, site,
-           remembered = remember_pending()] {
+    later([this, &in, slow, stored, stopped, denormal, done, access, site] {
         if (in_window()) {
             fault_leads_here(site);
             address(in, access);
@@ -460,13 +459,9 @@ bool Emitter::emit_float_store(const GuestInstruction& in) {
         }
         test(edx, edx);
         jz(*stored);
-        cmp(edx, static_cast<uint32_t>(kStopped));
-        je(*stopped, T_NEAR);
-        update_base(in, access);
-        complete(remembered);
-        leave_after(in);
+        stop_store(in, access, stopped);
         L(*denormal);
-        call_handler(in, remembered, stopped, done);
+        call_handler(in, stopped, done);
     });
     return true;
 }

@@ -180,8 +180,7 @@ unsigned Emitter::access_site() {
 }
 
 void Emitter::fault_leads_here(unsigned site) {
-    const uint8_t* here = buffer_.executable(getCurr());
-    sites_.leads_to(here, site, here);
+    sites_.leads_to(site, buffer_.executable(getCurr()));
 }
 
 // ---- general registers ----
@@ -275,7 +274,7 @@ bool Emitter::emit_store(const GuestInstruction& in) {
     }
     L(*stored);
     update_base(in, access);
-    later([this, &in, slow, stored, stopped, access, s, site, remembered = remember_pending()] {
+    later([this, &in, slow, stored, stopped, access, s, site] {
         if (in_window()) {
             fault_leads_here(site);
             address(in, access);
@@ -290,13 +289,19 @@ bool Emitter::emit_store(const GuestInstruction& in) {
         call(in_window() ? calls().store_page[access.size_log2] : calls().store[access.size_log2]);
         test(edx, edx);
         jz(*stored);
-        cmp(edx, static_cast<uint32_t>(kStopped));
-        je(*stopped, T_NEAR);
-        update_base(in, access);
-        complete(remembered);
-        leave_after(in);
+        stop_store(in, access, stopped);
     });
     return true;
+}
+
+// Behind a store by C++ that says more than that it was done, in edx.
+void Emitter::stop_store(const GuestInstruction& in, const Access& access, Label* stopped) {
+    if (access.update) {
+        cmp(edx, static_cast<uint32_t>(kStopped));
+        je(*stopped);
+        update_base(in, access);
+    }
+    jmp(*stopped);
 }
 
 // Where the run crosses into another page, is misaligned, or its page is not in the map, each
@@ -376,9 +381,9 @@ bool Emitter::emit_multiple(const GuestInstruction& in) {
         }
     }
     L(*done);
-    later([this, &in, slow, stopped, done, remembered = remember_pending()] {
+    later([this, &in, slow, stopped, done] {
         L(*slow);
-        call_handler(in, remembered, stopped, done);
+        call_handler(in, stopped, done);
     });
     return true;
 }
@@ -387,29 +392,28 @@ bool Emitter::emit_multiple(const GuestInstruction& in) {
 void Emitter::multiple_in_window(const GuestInstruction& in, unsigned first, bool is_load,
                                  Label* stopped) {
     Label *misaligned = new_label(), *done = new_label();
-    std::vector<unsigned> sites;
+    unsigned site = 0;
     test(eax, 3);
     jnz(*misaligned);
     for (unsigned r = first; r < 32; ++r) {
         const Xbyak::RegExp where = eax + static_cast<int>(4 * (r - first));
         if (is_load) {
             const Reg32 result = target(r, edx);
-            sites.push_back(access_site());
+            site = access_site();
             movbe(result, dword[where]);
             put(r, result);
         } else {
             const Reg32 value = use(r, edx);
-            sites.push_back(access_site());
+            site = access_site();
             movbe(dword[where], value);
         }
     }
     L(*done);
-    later([this, &in, stopped, misaligned, done, sites = std::move(sites),
-           remembered = remember_pending()] {
-        for (const unsigned site : sites)
-            fault_leads_here(site);
+    later([this, &in, stopped, misaligned, done, last_site = site, count = 32 - first] {
+        for (unsigned n = 0; n < count; ++n)
+            fault_leads_here(last_site - n);
         L(*misaligned);
-        call_handler(in, remembered, stopped, done);
+        call_handler(in, stopped, done);
     });
 }
 

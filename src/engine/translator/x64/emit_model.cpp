@@ -106,12 +106,10 @@ void Emitter::emit_told(const GuestInstruction& in) {
         L(*changed);
         cmp(edx, static_cast<uint32_t>(kStopped));
         je(*stopped);
-        leave_after(in);
+        leave_behind(in, index, {});
         L(*stopped);
-        add_counts(in.before);
         if (guest_->mode.model == ModelKind::Operations) write_end(index, SegmentEnd::Way::Along);
-        refund(index);
-        leave(in.pc, Exit::Fault);
+        leave(Exit::Fault, in.pc, index, in.before);
     });
 }
 

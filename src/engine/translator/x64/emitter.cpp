@@ -10,8 +10,9 @@ namespace perfvisor::engine::translator::x64 {
 
 namespace {
 
-// A generous bound for one instruction with its cold code.
-constexpr size_t kInstructionBytes = 512;
+// Generous bounds for one instruction, and for its cold code.
+constexpr size_t kInstructionBytes = 256;
+constexpr size_t kColdBytes = 384;
 constexpr size_t kEntryAlignment = 16;
 
 const interpreter::Op* stop(core::Core&, const interpreter::Op*) {
@@ -34,12 +35,14 @@ Emitter::Emitter(CodeBuffer& buffer, const RuntimeCode& runtime, BlockCache& blo
 }
 
 bool Emitter::has_room() const {
-    return getCurr() + kInstructionBytes * (kMaxTraceInstructions + 1) < end_;
+    return getCurr() + kInstructionBytes * (kMaxTraceInstructions + 1) < end_ &&
+           cold_here_ + kColdBytes * (kMaxTraceInstructions + 1) < cold_end_;
 }
 
 void Emitter::use(const uint8_t* begin, const uint8_t* end) {
-    setSize(static_cast<size_t>(begin - buffer_.code()));
-    end_ = end;
+    move_to(begin);
+    cold_end_ = end;
+    end_ = cold_here_ = begin + hot_bytes(static_cast<size_t>(end - begin));
 }
 
 void Emitter::emit(const GuestBlock& guest, Block& block) {
@@ -65,8 +68,7 @@ void Emitter::emit(const GuestBlock& guest, Block& block) {
     js(*out);
     later([this, out] {
         L(*out);
-        refund(0);
-        leave(guest_->pc, Exit::Budget);
+        leave(Exit::Budget, guest_->pc, 0, {});
     });
     if (!guest.is_trace) count_heat();
     for (index_ = 0; index_ < guest.instructions.size(); ++index_) {
@@ -122,11 +124,15 @@ void Emitter::restore_registers() {
 }
 
 void Emitter::emit_cold() {
+    const uint8_t* hot = getCurr();
+    move_to(cold_here_);
     for (size_t i = 0; i < cold_.size(); ++i)  // cold code may have colder code
-        cold_[i]();
+        cold_[i].emit(cold_[i].closure);
+    cold_here_ = getCurr();
+    move_to(hot);
     cold_.clear();
-    labels_.clear();
     remembered_.clear();
+    for_block_.release();
 }
 
 void Emitter::count_heat() {
@@ -135,8 +141,7 @@ void Emitter::count_heat() {
     js(*hot);
     later([this, hot] {
         L(*hot);
-        refund(0);
-        leave(guest_->pc, Exit::Hot);
+        leave(Exit::Hot, guest_->pc, 0, {});
     });
 }
 
@@ -159,9 +164,8 @@ void Emitter::emit_instruction(const GuestInstruction& in) {
     if (!is_last() || (in.decoded.branch && !is_side_exit(in))) return;
     // The end of a block that does not branch, or does not always.
     if (changes_summary_overflow(in.opcode, in.word)) {
-        add_counts(guest_->total);
         write_end(index_ + 1, Way::Along);
-        leave(in.pc + 4, Exit::Return);
+        leave(Exit::Return, in.pc + 4, block_->count, guest_->total);
         return;
     }
     store_all_pending();
@@ -223,37 +227,68 @@ void Emitter::refund(unsigned done) {
     if (rest != 0) lea(kBudget, ptr[kBudget + rest]);  // flags stay
 }
 
-void Emitter::leave(uint32_t pc, Exit exit) {
+void Emitter::leave(Exit exit, uint32_t pc, unsigned done, const Counts& counts,
+                    const GuestInstruction* stopped, const PendingFields* pending) {
+    ExitSite site{};
+    site.pc = pc;
+    site.exit = static_cast<uint8_t>(exit);
+    site.refund = static_cast<uint8_t>(block_->count - done);
+    site.loads = static_cast<uint16_t>(counts.loads);
+    site.stores = static_cast<uint16_t>(counts.stores);
+    site.branches = static_cast<uint8_t>(counts.branches);
+    site.taken = static_cast<uint8_t>(counts.taken);
+    if (stopped) {
+        site.by_status = true;
+        site.own_loads = stopped->decoded.loads;
+        site.own_stores = stopped->decoded.stores;
+    }
+    site.summary_overflow = guest_->mode.summary_overflow;
+    std::array<PendingField, 8> fields{};
+    for (unsigned field = 0; pending && field < 8; ++field)
+        if ((*pending)[field].kind != Pending::kNone)
+            fields[site.pending++] = {static_cast<uint8_t>(field), (*pending)[field]};
     restore_registers();
-    mov(eax, pc);
-    mov(qword[kState + kPcOffset], rax);
-    mov(eax, static_cast<uint32_t>(exit));
-    jump_to(calls().leave);
+    call(calls().leave_site);
+    append(&site, sizeof site);
+    append(fields.data(), site.pending * sizeof fields[0]);
 }
 
 Label* Emitter::stopped_at(const GuestInstruction& in) {
     Label* label = new_label();
     later([this, &in, label, index = index_, remembered = remember_pending()] {
         L(*label);
-        complete(remembered);
-        add_counts(in.before);
-        write_end(index, Way::Along);
-        refund(index);
-        leave(in.pc, Exit::Fault);
+        leave_stopped(in, index, remembered_[remembered]);
     });
     return label;
 }
 
-// Called for cold code, when index_ is not the instruction's. What is pending is stored.
-void Emitter::leave_after(const GuestInstruction& in) {
+void Emitter::leave_stopped(const GuestInstruction& in, unsigned index,
+                            const PendingFields& pending) {
+    if (!models()) {
+        leave(Exit::Fault, in.pc, index, in.before, &in, &pending);
+        return;
+    }
+    Label* changed = new_label();
+    cmp(edx, static_cast<uint32_t>(kStopped));
+    jne(*changed);
+    write_end(index, Way::Along);
+    leave(Exit::Fault, in.pc, index, in.before, nullptr, &pending);
+    L(*changed);
+    leave_behind(in, index, pending);
+}
+
+void Emitter::leave_behind(const GuestInstruction& in, unsigned index,
+                           const PendingFields& pending) {
     Counts counts = in.before;
     counts.loads += in.decoded.loads;
     counts.stores += in.decoded.stores;
-    add_counts(counts);
-    const unsigned done = number_of(in) + 1;
-    write_end(done, Way::Along);
-    refund(done);
-    leave(in.pc + 4, Exit::Return);
+    write_end(index + 1, Way::Along);
+    leave(Exit::Return, in.pc + 4, index + 1, counts, nullptr, &pending);
+}
+
+void Emitter::append(const void* bytes, size_t size) {
+    std::memcpy(const_cast<uint8_t*>(getCurr()), bytes, size);
+    setSize(getSize() + size);
 }
 
 void Emitter::go_to(uint32_t target) {
@@ -275,11 +310,10 @@ void Emitter::go_to(uint32_t target) {
     const uint32_t number = blocks_.new_edge(*block_, const_cast<uint8_t*>(getCurr()) - 4, page);
     later([this, stub, target, number] {
         L(*stub);
-        auto* start = const_cast<uint8_t*>(getCurr());
-        blocks_.set_stub(number, start);
-        mov(eax, target);
-        mov(ecx, number << kExitBits | static_cast<uint32_t>(Exit::Link));
-        jump_to(runtime_.link[guest_->mode.floating_point ? 1 : 0]);
+        blocks_.set_stub(number, const_cast<uint8_t*>(getCurr()));
+        call(runtime_.link_edge[guest_->mode.floating_point ? 1 : 0]);
+        dd(target);
+        dd(number << kExitBits | static_cast<uint32_t>(Exit::Link));
     });
 }
 
@@ -290,7 +324,7 @@ void Emitter::emit_fallback(const GuestInstruction& in) {
         emit_told(in);
         return;
     }
-    Label *ops = new_label(), *changed = new_label();
+    Label* ops = new_label();
     store_all_pending();
     Label* stopped = stopped_at(in);
     restore_registers();
@@ -298,22 +332,15 @@ void Emitter::emit_fallback(const GuestInstruction& in) {
     call(calls().execute);
     load_exchanged();
     test(edx, edx);
-    jnz(*changed);
-    later([this, &in, ops, changed, stopped] {
-        L(*changed);
-        cmp(edx, static_cast<uint32_t>(kStopped));
-        je(*stopped);
-        leave_after(in);
-        emit_ops(*ops, in, nothing_behind());
-    });
+    jnz(*stopped);
+    later([this, &in, ops] { emit_ops(*ops, in, nothing_behind()); });
 }
 
 interpreter::Op Emitter::nothing_behind() {
     return {stop, 0, 0, 0, 0, 0};
 }
 
-void Emitter::call_handler(const GuestInstruction& in, unsigned remembered, Label* stopped,
-                           Label* done) {
+void Emitter::call_handler(const GuestInstruction& in, Label* stopped, Label* done) {
     Label* ops = new_label();
     restore_registers();
     lea_label(rax, *ops);
@@ -321,10 +348,7 @@ void Emitter::call_handler(const GuestInstruction& in, unsigned remembered, Labe
     load_exchanged();
     test(edx, edx);
     jz(*done);
-    cmp(edx, static_cast<uint32_t>(kStopped));
-    je(*stopped);
-    complete(remembered);
-    leave_after(in);
+    jmp(*stopped);
     emit_ops(*ops, in, nothing_behind());
 }
 
@@ -333,7 +357,7 @@ void Emitter::emit_ops(Label& label, const GuestInstruction& in, const interpret
     align(8);
     L(label);
     const interpreter::Op both[2] = {in.decoded.op, behind};
-    db(reinterpret_cast<const uint8_t*>(both), sizeof both);
+    append(both, sizeof both);
 }
 
 void Emitter::emit_last(const GuestInstruction& in) {

@@ -2,10 +2,12 @@
 // Emits the x86-64 code of one guest block.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <deque>
-#include <functional>
+#include <memory_resource>
+#include <new>
 #include <optional>
+#include <type_traits>
 #include <vector>
 
 #include "engine/translator/block_cache.h"
@@ -15,6 +17,7 @@
 #include "engine/translator/midend/register_choice.h"
 #include "engine/translator/model_block.h"
 #include "engine/translator/x64/code_buffer.h"
+#include "engine/translator/x64/exit_site.h"
 #include "engine/translator/x64/fault_sites.h"
 #include "engine/translator/x64/registers.h"
 #include "engine/translator/x64/runtime_code.h"
@@ -37,6 +40,8 @@ class Emitter : private Xbyak::CodeGenerator {
 
     // Enough for a trace of kMaxTraceInstructions.
     bool has_room() const;
+    // Of so many bytes of room for code, what is for hot code, in front of the cold.
+    static size_t hot_bytes(size_t bytes) { return bytes * 9 / 25; }
     // Emits to [begin, end) of the buffer from now on.
     void use(const uint8_t* begin, const uint8_t* end);
     // Emits `guest` behind what was emitted before and fills in `block`'s code, entry and edges.
@@ -45,21 +50,27 @@ class Emitter : private Xbyak::CodeGenerator {
   private:
     using Reg32 = Xbyak::Reg32;
     using Reg64 = Xbyak::Reg64;
+    using PendingFields = std::array<Pending, 8>;
 
     // ---- emitter.cpp: the frame of a block ----
     void emit_instruction(const GuestInstruction& in);
     bool emit_native(const GuestInstruction& in);
     void emit_fallback(const GuestInstruction& in);
-    // Calls the interpreter's handler in cold code, then goes on at `done`. `remembered`: of what
-    // was pending before the instruction.
-    void call_handler(const GuestInstruction& in, unsigned remembered, Label* stopped, Label* done);
+    // Calls the interpreter's handler in cold code, then goes on at `done`, or at stopped_at().
+    void call_handler(const GuestInstruction& in, Label* stopped, Label* done);
     void emit_last(const GuestInstruction& in);
     void emit_ops(Label& label, const GuestInstruction& in, const interpreter::Op& behind);
     static interpreter::Op nothing_behind();
     void emit_cold();
-    // Code behind the block, for what happens rarely.
-    void later(std::function<void()> code) { cold_.push_back(std::move(code)); }
-    Label* new_label() { return &labels_.emplace_back(); }
+    void move_to(const uint8_t* here) { setSize(static_cast<size_t>(here - buffer_.code())); }
+    // Code elsewhere, for what happens rarely.
+    template <typename F>
+    void later(F code) {
+        static_assert(std::is_trivially_destructible_v<F>);
+        void* at = for_block_.allocate(sizeof code, alignof(F));
+        cold_.push_back({new (at) F(code), [](void* what) { (*static_cast<F*>(what))(); }});
+    }
+    Label* new_label() { return new (for_block_.allocate(sizeof(Label), alignof(Label))) Label; }
     void add_counts(const Counts& counts);
     bool is_last() const { return index_ + 1 == guest_->instructions.size(); }
     unsigned number_of(const GuestInstruction& in) const {
@@ -69,11 +80,16 @@ class Emitter : private Xbyak::CodeGenerator {
     void count_heat();
     // Takes the instructions from the `done`th on back off the budget.
     void refund(unsigned done);
-    // Leaves before the instruction, which was stopped.
+    // Leaves before the instruction, which was stopped, or behind it, where code has changed: edx
+    // says which, a Status.
     Label* stopped_at(const GuestInstruction& in);
-    // Leaves behind it: translated code has changed.
-    void leave_after(const GuestInstruction& in);
-    void leave(uint32_t pc, Exit exit);
+    void leave_stopped(const GuestInstruction& in, unsigned index, const PendingFields& pending);
+    void leave_behind(const GuestInstruction& in, unsigned index, const PendingFields& pending);
+    // Leaves where `done` instructions are done, which have counted so much and left so much
+    // pending.
+    void leave(Exit exit, uint32_t pc, unsigned done, const Counts& counts,
+               const GuestInstruction* stopped = nullptr, const PendingFields* pending = nullptr);
+    void append(const void* bytes, size_t size);
     // Goes on at `target` from behind the `done`th instruction.
     void go_to(uint32_t target);
     void jump_to(const uint8_t* runtime_code) { CodeGenerator::jmp(runtime_code, T_NEAR); }
@@ -175,16 +191,6 @@ class Emitter : private Xbyak::CodeGenerator {
     bool emit_condition_move(const GuestInstruction& in);
     // CR0 of a record form, whose result is in the general register.
     void record(unsigned reg);
-    // A comparison whose field is not in CpuState: it is computed where somebody looks, from its
-    // operands, which are in their registers still.
-    struct Pending {
-        enum Kind : uint8_t { kNone, kSigned, kUnsigned } kind = kNone;
-        bool immediate = false;
-        uint8_t a = 0, b = 0;
-        int32_t value = 0;
-        bool operator==(const Pending&) const = default;
-    };
-    using PendingFields = std::array<Pending, 8>;
     void pend(unsigned field, const Pending& comparison);
     // Sets the host's flags to those of the difference compared with 0.
     void store_pending(unsigned field, const Pending& comparison);
@@ -232,6 +238,7 @@ class Emitter : private Xbyak::CodeGenerator {
     static std::optional<Access> store_access(isa::Opcode opcode);
     void address(const GuestInstruction& in, const Access& access);  // to eax
     void update_base(const GuestInstruction& in, const Access& access);
+    void stop_store(const GuestInstruction& in, const Access& access, Label* stopped);
     // Gives rcx + rax as the host address of the aligned bytes at eax, or goes to `slow`.
     void translate(unsigned size_log2, int pages, Label* slow);
     // Where the bytes of an access are, if it does not go to `slow`; the timing model is told.
@@ -276,7 +283,11 @@ class Emitter : private Xbyak::CodeGenerator {
     BlockCache& blocks_;
     FaultSites& sites_;
     const core::Core& core_;
-    const uint8_t* end_ = nullptr;  // of the room for code
+    // Cold code lies by itself, so that what is hot is close together: the ends of the room for
+    // either, and where the next cold code goes.
+    const uint8_t* end_ = nullptr;
+    const uint8_t* cold_end_ = nullptr;
+    const uint8_t* cold_here_ = nullptr;
 
     // Of the block being emitted.
     const GuestBlock* guest_ = nullptr;
@@ -290,8 +301,14 @@ class Emitter : private Xbyak::CodeGenerator {
     std::vector<PendingFields> remembered_;
     std::vector<Place> places_;  // by number of instructions
     bool open_segment_ = false;
-    std::vector<std::function<void()>> cold_;
-    std::deque<Label> labels_;
+    struct Cold {
+        void* closure;
+        void (*emit)(void* closure);
+    };
+    std::vector<Cold> cold_;
+    // Labels and closures of the block. More than this is rare.
+    std::array<std::byte, size_t{32} << 10> first_bytes_;
+    std::pmr::monotonic_buffer_resource for_block_{first_bytes_.data(), first_bytes_.size()};
 };
 
 }  // namespace perfvisor::engine::translator::x64

@@ -37,25 +37,32 @@ void install() {
 
 }  // namespace
 
-void FaultSites::set_up(const uint8_t* begin, size_t region_bytes, unsigned regions) {
+void FaultSites::set_up(const uint8_t* begin, size_t region_bytes, size_t hot_bytes,
+                        unsigned regions) {
     begin_ = begin;
     region_bytes_ = region_bytes;
+    hot_bytes_ = hot_bytes;
     sites_.resize(regions);
 }
 
-unsigned FaultSites::add(const uint8_t* at) {
-    std::vector<Site>& sites = sites_[region_of(at)];
-    sites.push_back({at, nullptr});
-    return static_cast<unsigned>(sites.size() - 1);
+void FaultSites::clear(unsigned region) {
+    for (std::vector<Site>& part : sites_[region])
+        part.clear();
 }
 
-void FaultSites::leads_to(const uint8_t* at, unsigned number, const uint8_t* slow) {
-    sites_[region_of(at)][number].slow = slow;
+unsigned FaultSites::add(const uint8_t* at) {
+    std::vector<Site>& sites = sites_[region_of(at)][is_cold(at)];
+    sites.push_back({at, nullptr});
+    return static_cast<unsigned>(sites.size() - 1) | (is_cold(at) ? kCold : 0);
+}
+
+void FaultSites::leads_to(unsigned number, const uint8_t* slow) {
+    sites_[region_of(slow)][(number & kCold) != 0][number & ~kCold].slow = slow;
 }
 
 const uint8_t* FaultSites::find(const uint8_t* pc) const {
     if (pc < begin_ || region_of(pc) >= sites_.size()) return nullptr;
-    const std::vector<Site>& sites = sites_[region_of(pc)];
+    const std::vector<Site>& sites = sites_[region_of(pc)][is_cold(pc)];
     const auto found =
         std::lower_bound(sites.begin(), sites.end(), pc,
                          [](const Site& site, const uint8_t* at) { return site.at < at; });

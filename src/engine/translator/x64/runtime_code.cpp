@@ -27,16 +27,16 @@ class Generator : public Xbyak::CodeGenerator {
         Xbyak::Label leave, leave_with_floats;
         emit_miss(leave, leave_with_floats);
         const uint8_t* enter = emit_enter();
-        using Enter = uint32_t (*)(const uint8_t*);
+        using Enter = uint64_t (*)(const uint8_t*);
         code.enter =
             reinterpret_cast<Enter>(reinterpret_cast<uintptr_t>(buffer_.executable(enter)));
         code.condition_word = emit_condition_word();
         for (unsigned floats = 0; floats < 2; ++floats) {
             floats_ = floats != 0;
             RuntimeCode::Calls& calls = code.calls[floats];
-            calls.leave = emit_leave(floats_ ? leave_with_floats : leave);
-            code.dispatch[floats] = emit_dispatch();
-            code.link[floats] = emit_link(calls.leave);
+            emit_leave(floats_ ? leave_with_floats : leave);
+            calls.leave_site = emit_leave_site(floats_ ? leave_with_floats : leave);
+            code.link_edge[floats] = emit_link_edge(floats_ ? leave_with_floats : leave);
             for (unsigned n = 0; n < 4; ++n) {
                 calls.load[n] = emit_load(n, n != 0);
                 calls.store[n] = emit_store(n, n != 0);
@@ -46,11 +46,13 @@ class Generator : public Xbyak::CodeGenerator {
             calls.execute = emit_execute(callbacks_.execute);
             calls.execute_told = emit_execute(callbacks_.execute_told);
         }
+        code.dispatch_edge = emit_dispatch_edge();
+        code.dispatch = emit_dispatch();
         for (unsigned floats = 0; floats < 2; ++floats) {
             floats_ = floats != 0;
             RuntimeCode::Calls& calls = code.calls[floats];
-            calls.execute_last = emit_execute_last(callbacks_.execute_last, code);
-            calls.execute_last_told = emit_execute_last(callbacks_.execute_last_told, code);
+            calls.execute_last = emit_execute_last(callbacks_.execute_last, code, leave);
+            calls.execute_last_told = emit_execute_last(callbacks_.execute_last_told, code, leave);
         }
         align(64);
         code.end = getCurr();
@@ -133,28 +135,49 @@ class Generator : public Xbyak::CodeGenerator {
         jz(leave);
         jmp(leave_with_floats);
     }
-    const uint8_t* emit_leave(Xbyak::Label& label) {
+    // rax: the exit
+    void emit_leave(Xbyak::Label& label) {
         align(16);
-        const uint8_t* start = getCurr();
         L(label);
         save_guest();
         for (const auto& saved : {r15, r14, r13, r12, rbp, rbx})
             pop(saved);
         ret();
+    }
+    const uint8_t* emit_leave_site(Xbyak::Label& leave) {
+        align(16);
+        const uint8_t* start = getCurr();
+        pop(rax);
+        mov(ptr[rip + static_cast<const void*>(&shared()->status)], edx);
+        lea(rcx, ptr[rip + static_cast<const void*>(buffer_.code())]);
+        sub(rax, rcx);
+        shl(rax, kExitBits);
+        or_(rax, static_cast<int>(Exit::Site));
+        jmp(leave);
+        return start;
+    }
+    const uint8_t* emit_link_edge(Xbyak::Label& leave) {
+        align(16);
+        const uint8_t* start = getCurr();
+        pop(rcx);
+        mov(eax, dword[rcx]);
+        mov(qword[kState + kPcOffset], rax);
+        mov(eax, dword[rcx + 4]);
+        jmp(leave);
+        return start;
+    }
+    const uint8_t* emit_dispatch_edge() {
+        align(16);
+        const uint8_t* start = getCurr();
+        pop(rcx);
+        mov(eax, dword[rcx]);
+        emit_look_up(*this, buffer_);
         return start;
     }
     const uint8_t* emit_dispatch() {
         align(16);
         const uint8_t* start = getCurr();
         emit_look_up(*this, buffer_);
-        return start;
-    }
-    const uint8_t* emit_link(const uint8_t* leave_code) {
-        align(16);
-        const uint8_t* start = getCurr();
-        mov(qword[kState + kPcOffset], rax);
-        mov(eax, ecx);
-        jmp(leave_code);
         return start;
     }
     // Gives rcx + rax as the host address of what is at eax, misaligned but within a page.
@@ -254,7 +277,7 @@ class Generator : public Xbyak::CodeGenerator {
         return start;
     }
     template <typename F>
-    const uint8_t* emit_execute_last(F* function, const RuntimeCode& code) {
+    const uint8_t* emit_execute_last(F* function, const RuntimeCode& code, Xbyak::Label& leave) {
         align(16);
         const uint8_t* start = getCurr();
         // The instruction may have changed MSR[FP].
@@ -271,16 +294,16 @@ class Generator : public Xbyak::CodeGenerator {
         mov(eax, dword[kState + kPcOffset]);
         test(dword[kState + kMsrOffset], core::msr::kFP);
         jnz(floats);
-        jmp(code.dispatch[0]);
+        jmp(code.dispatch);
         L(floats);
         load_floats();
-        jmp(code.dispatch[1]);
+        jmp(code.dispatch);
         L(leave_now);
         mov(eax, static_cast<uint32_t>(Exit::Fault));
         mov(ecx, static_cast<uint32_t>(Exit::Return));
         cmp(edx, static_cast<uint32_t>(kStopped));
         cmovne(eax, ecx);
-        jmp(code.calls[0].leave);
+        jmp(leave);
         return start;
     }
 

@@ -19,7 +19,7 @@ namespace perfvisor::engine::translator::x64 {
 class CodeBuffer;
 
 // Why translated code came back: the low bits of what enter() returns; the bits above are the edge
-// of Exit::Link.
+// of Exit::Link or the place of the ExitSite of Exit::Site, bytes from the first byte of all code.
 enum class Exit : uint32_t {
     Lookup,  // no code is known for pc
     Link,    // the same, and an edge of a block could lead there directly
@@ -27,6 +27,7 @@ enum class Exit : uint32_t {
     Fault,   // the instruction at pc met an exception or waits for a device
     Return,  // something must be looked at before the instruction at pc
     Hot,     // the block at pc has run often
+    Site,    // as an ExitSite says
     Count,
 };
 constexpr unsigned kExitBits = 3;
@@ -57,16 +58,18 @@ struct Callbacks {
 
 // Addresses in the view to write, as emitted code refers to them.
 struct RuntimeCode {
-    // uint32_t enter(const uint8_t* code), in the view to execute.
-    uint32_t (*enter)(const uint8_t* code);
+    // uint64_t enter(const uint8_t* code), in the view to execute.
+    uint64_t (*enter)(const uint8_t* code);
     const uint8_t* condition_word;  // gives the CR in eax; clobbers rcx, rdx
-    const uint8_t* dispatch[2];     // jumps to the code for eax, a pc, or leaves
-    const uint8_t* link[2];         // leaves to have ecx linked, an exit, for eax, a pc
+    const uint8_t* dispatch;        // jumps to the code for eax, a pc, or leaves
+    // The same for an edge; to have it linked: called, with the pc and the exit behind the call.
+    const uint8_t* dispatch_edge;
+    const uint8_t* link_edge[2];
     // By whether the block that uses it has floating-point registers in host registers.
     struct Calls {
-        const uint8_t* leave;     // eax: the exit. Does not return
-        const uint8_t* load[4];   // eax: address; gives rax and edx, the status
-        const uint8_t* store[4];  // eax: address, rdx: value; gives edx, the status
+        const uint8_t* leave_site;  // called before an ExitSite; edx: a status
+        const uint8_t* load[4];     // eax: address; gives rax and edx, the status
+        const uint8_t* store[4];    // eax: address, rdx: value; gives edx, the status
         // The same by C++ at once, which brings the page into the window.
         const uint8_t* load_page[4];
         const uint8_t* store_page[4];

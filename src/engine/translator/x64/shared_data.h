@@ -41,6 +41,8 @@ struct SharedData {
     // Loads, stores, branches, taken branches that the totals do not have yet. 32 bits are enough
     // for as long as translated code runs at a time (Translator::kLongestRun).
     alignas(16) std::array<uint32_t, 4> counts{};
+    // What a C++ function said last, where code left because of it.
+    uint32_t status = 0;
     // FetchMap's table of the present mode.
     const uint32_t* fetches = nullptr;
     // Micro-ops beyond one an instruction that the timing model does not have yet.
@@ -81,7 +83,7 @@ constexpr size_t kEntriesOffset = (sizeof(SharedData) + 4095) & ~size_t{4095};
 constexpr size_t kDataBytes = kEntriesOffset + size_t{kCodePages} * 4096;
 constexpr uint32_t kNoCodePage = 0x7fffffff;  // no page's number
 
-// An edge's stub jumps there with its last four bytes.
-constexpr size_t kStubTarget = 11;
+// Where the displacement of the call is that an edge's stub is.
+constexpr size_t kStubTarget = 1;
 
 }  // namespace perfvisor::engine::translator::x64
