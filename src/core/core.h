@@ -61,6 +61,7 @@ class Core {
     const CoreModel& model() const { return *config_.model; }
     unsigned id() const { return config_.id; }
     PhysicalMemory& memory() { return *config_.memory; }
+    const PhysicalMemory& memory() const { return *config_.memory; }
     Mmu& mmu() { return mmu_; }
     Timers& timers() { return timers_; }
     PerfMon& perfmon() { return perfmon_; }

@@ -8,6 +8,17 @@
 
 namespace perfvisor::core {
 
+// In a loop that waits for another thread.
+inline void pause_host() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__powerpc__)
+    asm volatile("or 27,27,27" ::: "memory");
+#else
+    asm volatile("" ::: "memory");
+#endif
+}
+
 // Of the fast paths, for any alignment: what the compiler makes of memcpy is one host access. The
 // thread sanitizer has to be told that guests may race.
 template <typename T>

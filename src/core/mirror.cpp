@@ -64,6 +64,7 @@ void Core::mirror(const Core& from, bool tlbs) {
     state.cr = from.state.cr;
     state.reserve_address = from.state.reserve_address;
     state.reserve_value = from.state.reserve_value;
+    state.reserve_version = from.state.reserve_version;
     state.modelled = from.state.modelled;
     state.model = from.state.model;
     state.attention = from.state.attention.load();
@@ -110,7 +111,8 @@ bool Core::same_registers(const Core& other) const {
     if ((s.cr.field != t.cr.field || s.cr.so != t.cr.so) && s.cr.word() != t.cr.word())
         return false;
     if (s.reserve_size != 0 &&
-        (s.reserve_address != t.reserve_address || s.reserve_value != t.reserve_value))
+        (s.reserve_address != t.reserve_address || s.reserve_value != t.reserve_value ||
+         s.reserve_version != t.reserve_version))
         return false;
     return sprs_ == other.sprs_ && halted_ == other.halted_ && checkstop_ == other.checkstop_ &&
            reset_request_ == other.reset_request_ && mmio_waiting_ == other.mmio_waiting_ &&
@@ -144,6 +146,7 @@ void Core::compare_registers(const Core& other, std::vector<Difference>& found) 
     if (s.reserve_size != 0) {
         compare("reservation address", s.reserve_address, t.reserve_address);
         compare("reservation value", s.reserve_value, t.reserve_value);
+        compare("reservation version", s.reserve_version, t.reserve_version);
     }
     for (unsigned n = 0; n < kTotalCount; ++n)
         compare(fmt::format("total of {}", kTotalNames[n]), s.totals.value[n], t.totals.value[n]);

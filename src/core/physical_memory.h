@@ -7,6 +7,8 @@
 #include <memory>
 #include <vector>
 
+#include "core/reservation_table.h"
+
 namespace perfvisor::core {
 
 constexpr uint64_t kPageSize = 4096;
@@ -47,8 +49,13 @@ class PhysicalMemory {
 
     const std::vector<MemorySlot>& slots() const { return slots_; }
 
+    // Of all cores that share the memory.
+    ReservationTable& reservations() const { return *reservations_; }
+    void share_reservations(const PhysicalMemory& other) { reservations_ = other.reservations_; }
+
   private:
     std::vector<MemorySlot> slots_;
+    std::shared_ptr<ReservationTable> reservations_ = std::make_shared<ReservationTable>();
 };
 
 }  // namespace perfvisor::core

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// lwarx and stwcx. and their relatives, by compare and swap on host memory: a store conditional
-// succeeds if memory still holds the value that was loaded.
+// lwarx and stwcx. and their relatives.
+#include <sched.h>
+
 #include <cstring>
 
 #include "core/core.h"
@@ -11,29 +12,36 @@ namespace {
 
 constexpr uint32_t kLittleEndian = 0x01;  // MAS2[E]
 
-// The value of `size` bytes in memory order, and the other way round.
-uint64_t value_of(const uint8_t* bytes, unsigned size, bool little_endian) {
+// The host's integer of `size` bytes as they stand in memory, and the other way round.
+uint64_t in_memory(const uint8_t* bytes, unsigned size) {
     uint64_t value = 0;
     for (unsigned n = 0; n < size; ++n)
-        value = value << 8 | bytes[little_endian ? size - 1 - n : n];
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+        value |= uint64_t{bytes[n]} << 8 * n;
+#else
+        value = value << 8 | bytes[n];
+#endif
     return value;
 }
 
-void bytes_of(uint64_t value, uint8_t* bytes, unsigned size, bool little_endian) {
-    for (unsigned n = 0; n < size; ++n, value >>= 8)
-        bytes[little_endian ? n : size - 1 - n] = static_cast<uint8_t>(value);
+// The guest's value of the host's integer, and the other way round.
+uint64_t swapped(uint64_t value, unsigned size, bool little_endian) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    const bool same = little_endian;
+#else
+    const bool same = !little_endian;
+#endif
+    return same ? value : __builtin_bswap64(value) >> (64 - 8 * size);
 }
 
 template <typename T>
-bool exchange_as(uint8_t* guest, const uint8_t* expected, const uint8_t* desired) {
-    T old, wanted;
-    std::memcpy(&old, expected, sizeof old);
-    std::memcpy(&wanted, desired, sizeof wanted);
-    return __atomic_compare_exchange_n(reinterpret_cast<T*>(guest), &old, wanted, false,
-                                       __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+bool exchange_as(uint8_t* guest, uint64_t expected, uint64_t desired) {
+    T old = static_cast<T>(expected);
+    return __atomic_compare_exchange_n(reinterpret_cast<T*>(guest), &old, static_cast<T>(desired),
+                                       false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
-bool exchange(uint8_t* guest, const uint8_t* expected, const uint8_t* desired, unsigned size) {
+bool exchange_value(uint8_t* guest, unsigned size, uint64_t expected, uint64_t desired) {
     switch (size) {
         case 1:
             return exchange_as<uint8_t>(guest, expected, desired);
@@ -49,6 +57,39 @@ bool exchange(uint8_t* guest, const uint8_t* expected, const uint8_t* desired, u
 }
 
 }  // namespace
+
+// ---- the table ----
+
+void ReservationTable::back_off() {
+    for (unsigned n = 0; n < kPauses; ++n)
+        pause_host();
+}
+
+bool ReservationTable::watch(const uint8_t* host, uint32_t& version) {
+    const std::atomic<uint32_t>& current = entry_of(host).version;
+    constexpr unsigned kTries = 8;
+    for (unsigned n = 0; n < kTries; ++n) {
+        for (unsigned pause = 0; pause < kPauses; ++pause) {
+            version = current.load(std::memory_order_acquire);
+            if ((version & 1) == 0) return true;
+            pause_host();
+        }
+        sched_yield();
+    }
+    return false;
+}
+
+bool ReservationTable::exchange(uint8_t* host, unsigned size, uint32_t version, uint64_t expected,
+                                uint64_t desired) {
+    std::atomic<uint32_t>& current = entry_of(host).version;
+    uint32_t found = version;
+    if (!current.compare_exchange_strong(found, version + 1)) return false;
+    const bool stored = exchange_value(host, size, expected, desired);
+    current.store(version + step_, std::memory_order_release);
+    return stored;
+}
+
+// ---- the instructions ----
 
 // Memory that is not there, or not writable, cannot be reserved: a DSI, as for cache-inhibited
 // locations (EREF, lwarx).
@@ -96,12 +137,14 @@ bool Core::load_reserve(uint64_t ea, unsigned size, uint64_t& value) {
     Piece piece;
     uint8_t* host;
     if (!reservation_target(ea, size, Access::Load, piece, host)) return false;
+    const bool watched = config_.memory->reservations().watch(host, state.reserve_version);
     uint8_t bytes[8];
     copy_from_guest(bytes, host, size);
-    value = value_of(bytes, size, piece.translation.attributes & kLittleEndian);
-    state.reserve_address = piece.translation.physical;
-    state.reserve_value = value;
-    state.reserve_size = size;
+    const uint64_t loaded = in_memory(bytes, size);
+    value = swapped(loaded, size, piece.translation.attributes & kLittleEndian);
+    state.reserve_address = reinterpret_cast<uintptr_t>(host);
+    state.reserve_value = loaded;
+    state.reserve_size = watched ? size : 0;
     return true;
 }
 
@@ -111,14 +154,15 @@ bool Core::store_conditional(uint64_t ea, unsigned size, uint64_t value, bool& s
     if (!reservation_target(ea, size, Access::Store, piece, host)) return false;
     const uint64_t physical = piece.translation.physical;
     stored = false;
-    if (state.reserve_size == size && state.reserve_address == physical) {
+    if (state.reserve_size == size && state.reserve_address == reinterpret_cast<uintptr_t>(host)) {
+        const uint64_t mask = ~uint64_t{0} >> (64 - 8 * size);
         const bool little_endian = piece.translation.attributes & kLittleEndian;
-        uint8_t expected[8], desired[8];
-        bytes_of(state.reserve_value, expected, size, little_endian);
-        bytes_of(value, desired, size, little_endian);
         if (store_listener_) [[unlikely]]
             store_listener_->storing(ea, physical, host);
-        stored = exchange(host, expected, desired, size);
+        stored = config_.memory->reservations().exchange(
+            host, size, state.reserve_version, state.reserve_value,
+            swapped(value & mask, size, little_endian));
+        if (!stored) ReservationTable::back_off();
     }
     state.reserve_size = 0;
     ++state.totals[stored ? Total::StwcxSuccess : Total::StwcxFailure];

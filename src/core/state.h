@@ -168,8 +168,9 @@ struct CpuState {
     std::array<uint64_t, 32> fpr{};
 
     // Reservation of lwarx/ldarx. Valid while reserve_size is not 0.
-    uint64_t reserve_address = 0;  // physical
-    uint64_t reserve_value = 0;    // what was loaded, host order of the access size
+    uint64_t reserve_address = 0;  // of the host
+    uint64_t reserve_value = 0;    // what was loaded: the host's integer as it stands in memory
+    uint32_t reserve_version = 0;  // of the entry in ReservationTable, before
     uint32_t reserve_size = 0;     // 1, 2, 4, 8 bytes; 0: none
 
     // Address contexts (0-4095): bit 0 MSR[PR], bit 1 the address space (DS or IS), the rest a

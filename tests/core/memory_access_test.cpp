@@ -284,6 +284,25 @@ TEST_F(MemoryTest, AReservationHoldsUntilTheValueChanges) {
     EXPECT_EQ(state.totals[Total::StwcxFailure], 2u);
 }
 
+// The value is the same again; what it stands for need not be.
+TEST_F(MemoryTest, AReservationIsLostWhereAnotherCoreStoresTheValueAgain) {
+    Core other{{.model = find_core_model("e500mc"), .id = 4, .memory = &memory, .time = &time}};
+    other.mmu().set_entry(1, 0, {.valid = true, .size = kMiB, .permissions = kAllAccess});
+    map_ram();
+    put_word(0x100, 5);
+    uint64_t value = 0;
+    bool stored = false;
+    ASSERT_TRUE(core.load_reserve(0x100, 4, value));
+    for (const uint32_t next : {6u, 5u}) {
+        ASSERT_TRUE(other.load_reserve(0x100, 4, value));
+        ASSERT_TRUE(other.store_conditional(0x100, 4, next, stored));
+        EXPECT_TRUE(stored);
+    }
+    EXPECT_TRUE(core.store_conditional(0x100, 4, 7, stored));
+    EXPECT_FALSE(stored);
+    EXPECT_EQ(word_at(0x100), 5u);
+}
+
 TEST_F(MemoryTest, AReservationIsForItsAddressAndSize) {
     map_ram();
     uint64_t value = 0;

@@ -40,6 +40,9 @@ constexpr uint32_t lwarx(unsigned d, unsigned a, unsigned b) {
 constexpr uint32_t stwcx(unsigned s, unsigned a, unsigned b) {
     return x_form(s, a, b, 150) | 1;
 }
+constexpr uint32_t blt(int offset) {
+    return 16u << 26 | 12u << 21 | (static_cast<uint32_t>(offset) & 0xfffc);
+}
 constexpr uint32_t bne(int offset) {
     return 16u << 26 | 4u << 21 | 2u << 16 | (static_cast<uint32_t>(offset) & 0xfffc);
 }
@@ -245,6 +248,39 @@ TEST_P(LitmusTest, IncrementsByReservationLoseNothing) {
                     0, id, kStart + id * 0x1000);
     run_all(guest, kCpus);
     EXPECT_EQ(guest.word(kCounter), kCpus * times);
+}
+
+// CPU 0 reserves x while it is 0, reads y, and makes x 2 on condition. CPU 1 makes x 1 and 0 again,
+// both on condition, and counts y up in between. So y is still the same when CPU 0 has succeeded:
+// else x was changed and changed back under its reservation.
+TEST_P(LitmusTest, AReservationIsLostWhereTheValueIsChangedAndChangedBack) {
+    constexpr uint32_t kX = 0xa000, kY = 0xa100, kDone = 0xa200, kWrong = 0xa300;
+    // Until y has been counted up so often.
+    const Code registers = load(3, kX) + load(4, kY) + load(7, kDone) + load(8, kWrong) +
+                           load(5, std::min(runs(), 1'000'000u)) +
+                           Code{li(14, 0), li(22, 1), li(23, 2), li(24, 0)};
+    // CPU 1 leaves x 0 for most of the time, and CPU 0 gives it time for several changes.
+    const Code pause(60, kSync), short_pause(20, kSync);
+    const int length = 4 * 60, short_length = 4 * 20;
+    const Code reserve = Code{lwarx(10, 0, 3), cmpwi(10, 0), bne(-8), kLwsync, lwz(11, 0, 4)} +
+                         pause + Code{stwcx(23, 0, 3), bne(-24 - length)};
+    const Code look = Code{kSync, lwz(12, 0, 4), kLwsync, stw(24, 0, 3), x_xor(13, 11, 12)} +
+                      Code{cmpwi(13, 0), beq(8), addi(14, 14, 1)} +
+                      Code{x_form(0, 12, 5, 32) /* cmplw */, blt(-64 - length)};
+    const Code tell = {stw(14, 0, 8), stw(22, 0, 7)};
+    // Where x is not 0 or not to be had it only looks whether CPU 0 has done.
+    const Code change = {lwarx(10, 0, 3), cmpwi(10, 0), bne(40), stwcx(22, 0, 3), bne(32)};
+    const Code count = {lwz(11, 0, 4), addi(11, 11, 1), stw(11, 0, 4), kLwsync};
+    const Code change_back = {lwarx(10, 0, 3), stwcx(24, 0, 3), bne(-8)};
+    const Code until_done =
+        short_pause + Code{lwz(12, 0, 7), cmpwi(12, 0), beq(-56 - short_length)};
+    SoftGuest guest(options(), 2);
+    guest.start(meet(2) + registers + reserve + look + tell + say(5), 0, 0, kStart);
+    guest.start(meet(2) + registers + change + count + change_back + until_done + say(5), 0, 1,
+                kStart + 0x1000);
+    run_all(guest, 2);
+    EXPECT_EQ(guest.word(kWrong), 0u);
+    EXPECT_EQ(guest.word(kDone), 1u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Engines, LitmusTest, testing::ValuesIn(soft_engines()),

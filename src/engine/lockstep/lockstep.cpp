@@ -40,6 +40,8 @@ Lockstep::~Lockstep() {
 }
 
 void Lockstep::take_over_memory() {
+    core_.memory().reservations().keep_versions();
+    memory_.share_reservations(core_.memory());
     while (!memory_.slots().empty()) {
         core::MemorySlot none;
         none.id = memory_.slots().front().id;

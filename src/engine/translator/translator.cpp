@@ -502,6 +502,24 @@ uint64_t Translator::store(void* self, uint64_t ea, uint64_t value) {
     return translator.code_changed_ ? x64::kChanged : x64::kDone;
 }
 
+x64::LoadResult Translator::load_reserve(void* self, uint64_t ea) {
+    auto& translator = *static_cast<Translator*>(self);
+    uint64_t value = 0;
+    if (!translator.core_.load_reserve(ea, 4, value)) return {0, x64::kStopped};
+    translator.enter_page(ea);
+    return {value, x64::kDone};
+}
+
+uint64_t Translator::store_conditional(void* self, uint64_t ea, uint64_t value) {
+    auto& translator = *static_cast<Translator*>(self);
+    core::CpuState& state = translator.core_.state;
+    bool stored = false;
+    if (!translator.core_.store_conditional(ea, 4, value, stored)) return x64::kStopped;
+    state.cr.set(0, (stored ? core::ConditionRegister::kEQ : 0) | state.xer_so);
+    translator.enter_page(ea);
+    return translator.code_changed_ ? x64::kChanged : x64::kDone;
+}
+
 uint64_t Translator::execute_op(void* self, const interpreter::Op* op) {
     auto& translator = *static_cast<Translator*>(self);
     complete_float_status(translator.core_.state, translator.shared_);
@@ -575,6 +593,8 @@ x64::Callbacks Translator::callbacks() {
     return {this,
             {load<uint8_t>, load<uint16_t>, load<uint32_t>, load<uint64_t>},
             {store<uint8_t>, store<uint16_t>, store<uint32_t>, store<uint64_t>},
+            load_reserve,
+            store_conditional,
             execute_op,
             execute_last_op,
             execute_told,

@@ -116,6 +116,8 @@ class Translator final : public Engine,
     static x64::LoadResult load(void* self, uint64_t ea);
     template <typename T>
     static uint64_t store(void* self, uint64_t ea, uint64_t value);
+    static x64::LoadResult load_reserve(void* self, uint64_t ea);
+    static uint64_t store_conditional(void* self, uint64_t ea, uint64_t value);
     static uint64_t execute_op(void* self, const interpreter::Op* op);
     static uint64_t execute_last_op(void* self, const interpreter::Op* op);
     static uint64_t execute_told(void* self, const ToldOp* told);

@@ -23,7 +23,7 @@ struct Registers {
     uint32_t cr, msr;
     uint8_t xer_so, xer_ov, xer_ca, xer_count;
     uint64_t reserve_address, reserve_value;
-    uint32_t reserve_size;
+    uint32_t reserve_version, reserve_size;
 
     explicit Registers(const core::CpuState& state)
         : gpr(state.gpr),
@@ -38,6 +38,7 @@ struct Registers {
           xer_count(state.xer_count),
           reserve_address(state.reserve_address),
           reserve_value(state.reserve_value),
+          reserve_version(state.reserve_version),
           reserve_size(state.reserve_size) {}
     bool operator==(const Registers&) const = default;
 };

@@ -32,6 +32,7 @@ enum class Kind : uint8_t {
     Select,
     Load,
     Store,
+    StoreConditional,
     LoadMultiple,
     StoreMultiple,
     FloatLoad,
@@ -146,6 +147,7 @@ Shape shape_of(Opcode opcode) {
         case Opcode::Lwzx:
         case Opcode::Lhbrx:
         case Opcode::Lwbrx:
+        case Opcode::Lwarx:
             return {Kind::Load, false, false, false, kIndexed};
         case Opcode::Lbzux:
         case Opcode::Lhzux:
@@ -166,6 +168,8 @@ Shape shape_of(Opcode opcode) {
         case Opcode::Sthbrx:
         case Opcode::Stwbrx:
             return {Kind::Store, false, false, false, kIndexed};
+        case Opcode::Stwcx:
+            return {Kind::StoreConditional, false, false, false, kIndexed};
         case Opcode::Stbux:
         case Opcode::Sthux:
         case Opcode::Stwux:
@@ -320,6 +324,9 @@ Effects effects_of(const GuestInstruction& in) {
             address();
             effects.writes |= bit(d);
             break;
+        case Kind::StoreConditional:
+            effects.fields_written = field(0);
+            [[fallthrough]];
         case Kind::Store:
             address();
             effects.reads |= bit(d);

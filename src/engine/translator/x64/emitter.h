@@ -250,6 +250,13 @@ class Emitter : private Xbyak::CodeGenerator {
     unsigned access_site();
     void fault_leads_here(unsigned site);
 
+    // ---- emit_reservation.cpp ----
+    bool emit_reservation(const GuestInstruction& in);
+    bool emit_load_reserve(const GuestInstruction& in);
+    bool emit_store_conditional(const GuestInstruction& in);
+    void find_reservation_entry();
+    void release_reservation_entry();
+
     // ---- emit_system.cpp ----
     bool emit_system(const GuestInstruction& in);
 

@@ -43,6 +43,8 @@ class Generator : public Xbyak::CodeGenerator {
                 calls.load_page[n] = emit_load(n, false);
                 calls.store_page[n] = emit_store(n, false);
             }
+            calls.load_reserve = emit_access(callbacks_.load_reserve);
+            calls.store_conditional = emit_access(callbacks_.store_conditional);
             calls.execute = emit_execute(callbacks_.execute);
             calls.execute_told = emit_execute(callbacks_.execute_told);
         }
@@ -110,6 +112,24 @@ class Generator : public Xbyak::CodeGenerator {
         mov(rdi, reinterpret_cast<uintptr_t>(callbacks_.engine));
         mov(rax, reinterpret_cast<uintptr_t>(function));
         call(rax);
+    }
+
+    // A load of what is at eax, with its status in edx, and back.
+    void call_access(LoadResult (*function)(void*, uint64_t)) {
+        save_scratch();
+        mov(esi, eax);
+        call_function(function);
+        load_scratch();
+        ret();
+    }
+    // A store there of the value in rdx.
+    void call_access(uint64_t (*function)(void*, uint64_t, uint64_t)) {
+        save_scratch();
+        mov(esi, eax);
+        call_function(function);
+        mov(edx, eax);
+        load_scratch();
+        ret();
     }
 
     const uint8_t* emit_enter() {
@@ -213,11 +233,7 @@ class Generator : public Xbyak::CodeGenerator {
             ret();
         }
         L(otherwise);
-        save_scratch();
-        mov(esi, eax);
-        call_function(callbacks_.load[size_log2]);
-        load_scratch();
-        ret();
+        call_access(callbacks_.load[size_log2]);
         return start;
     }
     const uint8_t* emit_store(unsigned size_log2, bool looks) {
@@ -236,12 +252,14 @@ class Generator : public Xbyak::CodeGenerator {
             ret();
         }
         L(otherwise);
-        save_scratch();
-        mov(esi, eax);
-        call_function(callbacks_.store[size_log2]);  // the value is in rdx
-        mov(edx, eax);
-        load_scratch();
-        ret();
+        call_access(callbacks_.store[size_log2]);
+        return start;
+    }
+    template <typename F>
+    const uint8_t* emit_access(F* function) {
+        align(16);
+        const uint8_t* start = getCurr();
+        call_access(function);
         return start;
     }
     const uint8_t* emit_condition_word() {

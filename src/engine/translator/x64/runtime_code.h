@@ -49,6 +49,9 @@ struct Callbacks {
     void* engine;
     LoadResult (*load[4])(void* engine, uint64_t ea);  // by log2 of the size in bytes
     uint64_t (*store[4])(void* engine, uint64_t ea, uint64_t value);
+    LoadResult (*load_reserve)(void* engine, uint64_t ea);
+    // Sets CR0 in CpuState.
+    uint64_t (*store_conditional)(void* engine, uint64_t ea, uint64_t value);
     uint64_t (*execute)(void* engine, const interpreter::Op* op);
     uint64_t (*execute_last)(void* engine, const interpreter::Op* op);
     // The same where the timing model is told of it.
@@ -73,6 +76,9 @@ struct RuntimeCode {
         // The same by C++ at once, which brings the page into the window.
         const uint8_t* load_page[4];
         const uint8_t* store_page[4];
+        // As load[2] and store[2], for lwarx and stwcx.
+        const uint8_t* load_reserve;
+        const uint8_t* store_conditional;
         const uint8_t* execute;       // rax: const Op*; gives edx, the status
         const uint8_t* execute_last;  // rax: const Op*. Jumped to; the end of a block
         const uint8_t* execute_told;  // rax: const ToldOp*, and so on
