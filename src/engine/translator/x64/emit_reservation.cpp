@@ -108,7 +108,7 @@ bool Emitter::emit_store_conditional(const GuestInstruction& in) {
     mov(qword[kState + cr_field_offset(0)], rax);
     mov(byte[kState + cr_so_offset(0)], guest_->mode.summary_overflow ? 1 : 0);
     L(*done);
-    later([this, &in, slow, none, lost, changed, failed, known, done, stopped, s,
+    later([this, &in, slow, none, lost, changed, failed, known, done, stopped, s, index = index_,
            remembered = remember_pending()] {
         Label* again = new_label();
         L(*changed);
@@ -135,8 +135,7 @@ bool Emitter::emit_store_conditional(const GuestInstruction& in) {
         jz(*done);
         cmp(edx, static_cast<uint32_t>(kStopped));
         je(*stopped, T_NEAR);
-        complete(remembered);
-        leave_after(in);
+        leave_behind(in, index, remembered_[remembered]);
     });
     return true;
 }
