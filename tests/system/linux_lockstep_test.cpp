@@ -27,5 +27,17 @@ TEST(LinuxLockstep, CountsAndSamplesInTheGuest) {
     EXPECT_NE(result.out.find("200058,,instructions:u"), std::string::npos) << result.out;
 }
 
+// The model's counts and cycles are compared with all else: what the translator tells it later, a
+// segment at a time, with what the interpreter tells it at once.
+TEST(LinuxLockstep, RunsUnderTheTimingModel) {
+    const Finished result =
+        linux_guest("perf stat -x, -e branch-misses,cache-misses,stalled-cycles-backend ls / 2>&1",
+                    {"--engine=lockstep", "--timing=e500mc", "--clock=virtual", "--reserve-perfmon",
+                     "--console-log", "/dev/null"});
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(result.err, "");
+    EXPECT_NE(result.out.find(",,branch-misses"), std::string::npos) << result.out;
+}
+
 }  // namespace
 }  // namespace perfvisor::test

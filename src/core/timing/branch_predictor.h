@@ -4,7 +4,12 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "core/timing/counts.h"
 #include "core/timing/instruction.h"
@@ -27,26 +32,71 @@ class BranchPredictor {
     // All entries invalid, as after reset and BUCSR[BBFI].
     void invalidate();
     // A branch at `pc` was executed; `target` is where it went if it was taken.
-    Prediction branch(const Instruction& in, uint32_t pc, bool taken, uint32_t target);
+    [[gnu::always_inline]] Prediction branch(const Instruction& in, uint32_t pc, bool taken,
+                                             uint32_t target) {
+        Set& set = sets_[pc >> 2 & (kSets - 1)];
+        const int way = way_of(set, pc);
+        if (way < 0) [[unlikely]]
+            return not_found(in, set, pc, taken, target);
+        ++counts_[Modelled::BtbHits];
+        make_youngest(set, static_cast<unsigned>(way));
+        uint8_t& history = set.history[way];
+        const bool predicted = history >= 2;
+        const bool right = predicted == taken && (!taken || set.target[way] == target);
+        if (taken) {
+            if (history < 3) ++history;
+            set.target[way] = target;
+        } else if (history > 0) {
+            --history;
+        }
+        if (right) [[likely]]
+            return Prediction::Right;
+        if (predicted != taken) ++counts_[Modelled::DirectionMispredictions];
+        ++counts_[Modelled::Mispredictions];
+        return Prediction::Wrong;
+    }
     // Core::mirror.
     void mirror(const BranchPredictor& from) {
-        entries_ = from.entries_;
+        sets_ = from.sets_;
         empty_ = from.empty_;
     }
 
   private:
-    struct Entry {
-        uint32_t pc = kNone;
-        uint32_t target = 0;
-        uint8_t history = 0;  // 0 strongly not taken to 3 strongly taken
-        uint8_t age = 0;      // 0 the most recently used of its set
+    struct alignas(16) Set {
+        std::array<uint32_t, kWays> pc{};
+        std::array<uint32_t, kWays> target{};
+        std::array<uint8_t, kWays> history{};  // 0 strongly not taken to 3 strongly taken
+        std::array<uint8_t, kWays> age{};      // 0 the most recently used
     };
     static constexpr uint32_t kNone = 1;  // no instruction's address
 
-    void make_youngest(Entry* set, Entry& entry);
+    static int way_of(const Set& set, uint32_t pc) {
+#ifdef __SSE2__
+        const __m128i equal =
+            _mm_cmpeq_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(set.pc.data())),
+                            _mm_set1_epi32(static_cast<int>(pc)));
+        const auto found = static_cast<unsigned>(_mm_movemask_ps(_mm_castsi128_ps(equal)));
+        return found == 0 ? -1 : std::countr_zero(found);
+#else
+        for (unsigned way = 0; way < kWays; ++way)
+            if (set.pc[way] == pc) return static_cast<int>(way);
+        return -1;
+#endif
+    }
+    // Four ages at once: those below this one's grow by 1. There is no branch to be mispredicted.
+    [[gnu::always_inline]] static void make_youngest(Set& set, unsigned way) {
+        static_assert(kWays == 4);
+        constexpr uint32_t kOnes = 0x01010101, kTops = 0x80808080;
+        auto ages = std::bit_cast<uint32_t>(set.age);
+        const uint32_t younger = ~((ages | kTops) - set.age[way] * kOnes) & kTops;
+        ages += younger >> 7;
+        set.age = std::bit_cast<std::array<uint8_t, kWays>>(ages);
+        set.age[way] = 0;
+    }
+    Prediction not_found(const Instruction& in, Set& set, uint32_t pc, bool taken, uint32_t target);
 
     ModelledTotals& counts_;
-    std::array<Entry, kEntries> entries_;
+    std::array<Set, kSets> sets_;
     bool empty_ = false;  // no entry has been made since the last invalidate()
 };
 

@@ -4,27 +4,23 @@
 
 namespace perfvisor::core::timing {
 
-Cache::Line* Cache::enter(uint64_t address, Line& victim) {
-    const unsigned set = set_of(address);
-    Line* const ways = &lines_[size_t{set} * kWays];
-    const uint8_t tree = trees_[set];
-    const unsigned half = tree & 1, pair = tree >> (1 + half) & 1;
-    unsigned way = half << 2 | pair << 1 | (tree >> (3 + 2 * half + pair) & 1);
-    const auto take_first = [&](auto accepts) {
-        for (unsigned n = 0; n < kWays; ++n)
-            if (accepts(ways[n])) {
-                way = n;
-                return true;
-            }
-        return false;
-    };
-    if (!take_first([](const Line& line) { return line.address == kNone; }) && ways[way].locked &&
-        !take_first([](const Line& line) { return !line.locked; }))
-        return nullptr;
-    victim = ways[way];
-    ways[way] = {.address = address};
+Cache::Place Cache::enter(uint32_t line, Victim& victim) {
+    const unsigned number = set_of(line);
+    Set& set = sets_[number];
+    const unsigned half = set.tree & 1, pair = set.tree >> (1 + half) & 1;
+    unsigned way = half << 2 | pair << 1 | (set.tree >> (3 + 2 * half + pair) & 1);
+    if (const int invalid = way_of(set, kNone); invalid >= 0) {
+        way = static_cast<unsigned>(invalid);
+    } else if (set.locked >> way & 1) {
+        if (set.locked == 0xff) return {};
+        way = static_cast<unsigned>(std::countr_one(set.locked));
+    }
+    const Place place(static_cast<int>(number * kWays + way));
+    victim = {set.lines[way], dirty(place)};
+    remove(place);
+    set.lines[way] = line;
     touch(set, way);
-    return &ways[way];
+    return place;
 }
 
 }  // namespace perfvisor::core::timing

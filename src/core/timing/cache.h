@@ -3,9 +3,15 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 namespace perfvisor::core::timing {
 
@@ -13,59 +19,99 @@ constexpr unsigned kLineBytes = 64;
 
 // Eight ways. A tree of seven bits a set says which way comes next: each bit points to the half
 // that was used longer ago (e500 core family manual 11.5).
+//
+// A line is known by its number: its physical address, below 2^38, in lines.
 class Cache {
   public:
     static constexpr unsigned kWays = 8;
+    static constexpr uint32_t kNone = ~uint32_t{0};
 
-    struct Line {
-        uint64_t address = kNone;  // of the line, physical
-        bool dirty = false;
-        bool locked = false;
+    // Where a line is, until another is entered.
+    class Place {
+      public:
+        constexpr Place() = default;
+        explicit operator bool() const { return index_ >= 0; }
+
+      private:
+        friend Cache;
+        explicit constexpr Place(int index) : index_(index) {}
+        unsigned set() const { return static_cast<unsigned>(index_) / kWays; }
+        uint8_t bit() const { return static_cast<uint8_t>(1u << (index_ % kWays)); }
+        int index_ = -1;
     };
-    static constexpr uint64_t kNone = ~uint64_t{0};
+    // What a new line replaced.
+    struct Victim {
+        uint32_t line = kNone;
+        bool dirty = false;
+    };
 
-    explicit Cache(unsigned kibibytes)
-        : sets_(kibibytes * 1024 / (kLineBytes * kWays)),
-          lines_(size_t{sets_} * kWays),
-          trees_(sets_) {}
+    explicit Cache(unsigned kibibytes) : sets_(kibibytes * 1024 / (kLineBytes * kWays)) {}
 
-    void invalidate_all() {
-        for (Line& line : lines_)
-            line = {};
-        for (uint8_t& tree : trees_)
-            tree = 0;
-    }
+    void invalidate_all() { sets_.assign(sets_.size(), Set{}); }
 
-    // The line with this address, made the most recently used of its set; null: a miss.
-    Line* use(uint64_t address) {
-        const unsigned set = set_of(address);
-        Line* const ways = &lines_[size_t{set} * kWays];
-        for (unsigned way = 0; way < kWays; ++way)
-            if (ways[way].address == address) {
-                touch(set, way);
-                return &ways[way];
-            }
-        return nullptr;
+    // The line, made the most recently used of its set; nowhere: a miss.
+    [[gnu::always_inline]] Place use(uint32_t line) {
+        const unsigned number = set_of(line);
+        Set& set = sets_[number];
+        const int way = way_of(set, line);
+        if (way < 0) return {};
+        touch(set, static_cast<unsigned>(way));
+        return Place(static_cast<int>(number * kWays) + way);
     }
     // The same without touching the order.
-    Line* find(uint64_t address) {
-        Line* const ways = &lines_[size_t{set_of(address)} * kWays];
-        for (unsigned way = 0; way < kWays; ++way)
-            if (ways[way].address == address) return &ways[way];
-        return nullptr;
+    Place find(uint32_t line) const {
+        const unsigned number = set_of(line);
+        const int way = way_of(sets_[number], line);
+        return way < 0 ? Place() : Place(static_cast<int>(number * kWays) + way);
     }
-    // Enters a line that is not there: an invalid way first, else the tree's choice, else what is
-    // not locked. `victim` is what it replaced. Null: every way of the set is locked.
-    Line* enter(uint64_t address, Line& victim);
+    // Enters a line that is not there, clean: an invalid way first, else the tree's choice, else
+    // what is not locked. Nowhere: every way of the set is locked.
+    Place enter(uint32_t line, Victim& victim);
+    void remove(Place place) {
+        Set& set = sets_[place.set()];
+        set.lines[static_cast<unsigned>(place.index_) % kWays] = kNone;
+        set.dirty &= static_cast<uint8_t>(~place.bit());
+        set.locked &= static_cast<uint8_t>(~place.bit());
+    }
+
+    bool dirty(Place place) const { return sets_[place.set()].dirty & place.bit(); }
+    void set_dirty(Place place, bool dirty) { put(sets_[place.set()].dirty, place, dirty); }
+    bool locked(Place place) const { return sets_[place.set()].locked & place.bit(); }
+    void set_locked(Place place, bool locked) { put(sets_[place.set()].locked, place, locked); }
 
   private:
-    unsigned set_of(uint64_t address) const {
-        return static_cast<unsigned>(address / kLineBytes) & (sets_ - 1);
+    struct alignas(16) Set {
+        std::array<uint32_t, kWays> lines = [] {
+            std::array<uint32_t, kWays> none{};
+            none.fill(kNone);
+            return none;
+        }();
+        uint8_t tree = 0, dirty = 0, locked = 0;
+    };
+
+    unsigned set_of(uint32_t line) const {
+        return line & (static_cast<unsigned>(sets_.size()) - 1);
     }
-    void touch(unsigned set, unsigned way) {
+    static void put(uint8_t& bits, Place place, bool value) {
+        bits = static_cast<uint8_t>(value ? bits | place.bit() : bits & ~place.bit());
+    }
+    static int way_of(const Set& set, uint32_t line) {
+#ifdef __SSE2__
+        const __m128i wanted = _mm_set1_epi32(static_cast<int>(line));
+        const auto* const lines = reinterpret_cast<const __m128i*>(set.lines.data());
+        const __m128i low = _mm_cmpeq_epi32(_mm_load_si128(lines), wanted);
+        const __m128i high = _mm_cmpeq_epi32(_mm_load_si128(lines + 1), wanted);
+        const auto found = static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi32(low, high)));
+        return found == 0 ? -1 : std::countr_zero(found) / 2;
+#else
+        for (unsigned way = 0; way < kWays; ++way)
+            if (set.lines[way] == line) return static_cast<int>(way);
+        return -1;
+#endif
+    }
+    static void touch(Set& set, unsigned way) {
         // Away from the way, at each of the three levels.
-        uint8_t& tree = trees_[set];
-        tree = static_cast<uint8_t>((tree | kSet[way]) & ~kClear[way]);
+        set.tree = static_cast<uint8_t>((set.tree | kSet[way]) & ~kClear[way]);
     }
     // Bit 0 the root, bits 1 and 2 its halves, bits 3 to 6 the pairs; 1 points to the upper half.
     static constexpr std::array<uint8_t, kWays> kSet = {0x0b, 0x03, 0x11, 0x01,
@@ -73,9 +119,7 @@ class Cache {
     static constexpr std::array<uint8_t, kWays> kClear = {0x00, 0x08, 0x02, 0x12,
                                                           0x01, 0x21, 0x05, 0x45};
 
-    unsigned sets_;
-    std::vector<Line> lines_;
-    std::vector<uint8_t> trees_;
+    std::vector<Set> sets_;
 };
 
 }  // namespace perfvisor::core::timing

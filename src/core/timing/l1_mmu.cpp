@@ -9,6 +9,7 @@ namespace perfvisor::core::timing {
 void L1Mmu::invalidate() {
     small_.fill({});
     variable_.fill({});
+    recent_.fill({});
     last_ = nullptr;
 }
 
@@ -33,10 +34,7 @@ L1Mmu::Entry& L1Mmu::victim(Entry* first, unsigned count) const {
                              [&](const Entry& a, const Entry& b) { return order(a) < order(b); });
 }
 
-L1Mmu::Result L1Mmu::translate(uint32_t ea, Access access, unsigned as, uint32_t pid, bool user) {
-    const uint64_t key = uint64_t{ea >> 12} << 16 | pid << 1 | as;
-    if (last_ && key == last_key_ && mmu_.epoch() == last_epoch_)
-        return {Found::Here, last_->ra + (ea - last_->ea), last_->attributes};
+L1Mmu::Result L1Mmu::look_up(uint32_t ea, Access access, unsigned as, uint32_t pid, bool user) {
     Found found = Found::Here;
     Entry* entry = find(ea, as, pid);
     if (!entry) {
@@ -53,14 +51,16 @@ L1Mmu::Result L1Mmu::translate(uint32_t ea, Access access, unsigned as, uint32_t
                   .attributes = translation.attributes,
                   .generation = mmu_.generation(translation.position),
                   .position = translation.position,
-                  .as = static_cast<uint8_t>(as)};
+                  .as = static_cast<uint8_t>(as),
+                  .fill = ++fills_};
         found = translation.from_tlb1 ? Found::ReloadedVariable : Found::ReloadedSmall;
     }
     entry->used = ++time_;
     last_ = entry;
-    last_key_ = key;
-    last_epoch_ = mmu_.epoch();
-    return {found, entry->ra + (ea - entry->ea), entry->attributes};
+    const uint64_t addend = entry->ra - entry->ea;
+    recent_[ea >> 12 & (kRecent - 1)] = {
+        key_of(ea, as, pid), mmu_.epoch(), entry->fill, entry, addend, entry->attributes};
+    return {found, addend + ea, entry->attributes};
 }
 
 }  // namespace perfvisor::core::timing

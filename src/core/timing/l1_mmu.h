@@ -29,10 +29,23 @@ class L1Mmu {
         small_ = from.small_;
         variable_ = from.variable_;
         time_ = from.time_;
+        fills_ = from.fills_;
         last_ = nullptr;
+        recent_.fill({});
     }
     // Translates as an access would that software's TLBs allow.
-    Result translate(uint32_t ea, Access access, unsigned as, uint32_t pid, bool user);
+    [[gnu::always_inline]] Result translate(uint32_t ea, Access access, unsigned as, uint32_t pid,
+                                            bool user) {
+        if (const Recent* recent = find_recent(ea, as, pid)) [[likely]]
+            return {Found::Here, recent->addend + ea, recent->attributes};
+        return look_up(ea, access, as, pid, user);
+    }
+    // The same where it was translated lately: Found::Nowhere otherwise, and nothing has happened.
+    [[gnu::always_inline]] Result translate_recent(uint32_t ea, unsigned as, uint32_t pid) {
+        if (const Recent* recent = find_recent(ea, as, pid)) [[likely]]
+            return {Found::Here, recent->addend + ea, recent->attributes};
+        return {};
+    }
 
   private:
     struct Entry {
@@ -42,22 +55,47 @@ class L1Mmu {
         uint16_t position = 0;    // of that entry: Mmu::position()
         uint8_t as = 0;
         uint64_t used = 0;  // when it was last used
+        uint64_t fill = 0;  // which of all that were made it is
     };
+    // What a page was translated with, good as long as the entry and software's TLBs are the same.
+    struct Recent {
+        uint64_t key = ~uint64_t{0};
+        uint64_t epoch = 0, fill = 0;
+        Entry* entry = nullptr;
+        uint64_t addend = 0;
+        uint32_t attributes = 0;
+    };
+    static constexpr unsigned kRecent = 64;
+
     bool matches(const Entry& entry, uint32_t ea, unsigned as, uint32_t pid) const {
         return ea - entry.ea < entry.size && entry.as == as &&
                (entry.tid == 0 || entry.tid == pid) &&
                mmu_.generation(entry.position) == entry.generation;
     }
+    static uint64_t key_of(uint32_t ea, unsigned as, uint32_t pid) {
+        return uint64_t{ea >> 12} << 16 | pid << 1 | as;
+    }
+    [[gnu::always_inline]] const Recent* find_recent(uint32_t ea, unsigned as, uint32_t pid) {
+        const Recent& recent = recent_[ea >> 12 & (kRecent - 1)];
+        if (recent.key != key_of(ea, as, pid) || recent.epoch != mmu_.epoch() ||
+            recent.entry->fill != recent.fill) [[unlikely]]
+            return nullptr;
+        if (recent.entry != last_) {
+            last_ = recent.entry;
+            last_->used = ++time_;
+        }
+        return &recent;
+    }
+    Result look_up(uint32_t ea, Access access, unsigned as, uint32_t pid, bool user);
     Entry* find(uint32_t ea, unsigned as, uint32_t pid);
     Entry& victim(Entry* first, unsigned count) const;
 
     const Mmu& mmu_;
     std::array<Entry, kSmallEntries> small_;
     std::array<Entry, kVariableEntries> variable_;
-    uint64_t time_ = 0;
-    // The last translation, good while the page, the context and the TLBs are the same.
-    Entry* last_ = nullptr;
-    uint64_t last_key_ = 0, last_epoch_ = 0;
+    uint64_t time_ = 0, fills_ = 0;
+    Entry* last_ = nullptr;  // the most recently used
+    std::array<Recent, kRecent> recent_;
 };
 
 }  // namespace perfvisor::core::timing

@@ -5,16 +5,6 @@
 namespace perfvisor::core::timing {
 namespace {
 
-// MAS2.
-constexpr uint32_t kWriteThrough = 0x10, kInhibited = 0x08, kCoherent = 0x04, kGuarded = 0x02;
-
-constexpr unsigned kFetchBytes = 16;  // four instructions a fetch
-constexpr unsigned kPortBytes = 8;    // of the data cache
-
-constexpr uint64_t line_of(uint64_t physical) {
-    return physical & ~uint64_t{kLineBytes - 1};
-}
-
 bool writes(MemoryUse use) {
     return use == MemoryUse::Store || use == MemoryUse::Allocate;
 }
@@ -42,14 +32,8 @@ void MemorySystem::mirror(const MemorySystem& from) {
 
 // ---- instructions ----
 
-FetchResult MemorySystem::fetch(uint32_t pc, bool redirected, const Context& context) {
-    const uint64_t group = pc / kFetchBytes;
-    if (group == last_group_ && !redirected) return {};
-    last_group_ = group;
-    ++counts_[Modelled::Fetches];
+FetchResult MemorySystem::fetch_elsewhere(const L1Mmu::Result& found) {
     FetchResult result{.new_group = true};
-    const L1Mmu::Result found =
-        fetch_mmu_.translate(pc, Access::Fetch, context.as, context.pid, context.user);
     if (found.found == L1Mmu::Found::Nowhere) return result;  // gone while it was executed
     result.mmu_miss = found.found != L1Mmu::Found::Here;
     if (found.found == L1Mmu::Found::ReloadedSmall) ++counts_[Modelled::InstructionTlb4kReloads];
@@ -58,19 +42,19 @@ FetchResult MemorySystem::fetch(uint32_t pc, bool redirected, const Context& con
         ++counts_[Modelled::BusRequests];
         ++counts_[Modelled::BusInstructionRequests];
         result.level = Level::Memory;
-        last_line_ = kNowhere;
+        last_line_ = Cache::kNone;
         return result;
     }
-    const uint64_t line = line_of(found.physical);
+    const uint32_t line = line_of(found.physical);
     if (line != last_line_) result.level = fetch_line(line);
     last_line_ = line;
     return result;
 }
 
-Level MemorySystem::fetch_line(uint64_t line) {
+Level MemorySystem::fetch_line(uint32_t line) {
     if (l1_instructions_.use(line)) return Level::L1;
     const Level level = l2_read(line, true);
-    Cache::Line victim;
+    Cache::Victim victim;
     if (l1_instructions_.enter(line, victim)) ++counts_[Modelled::InstructionReloads];
     return level;
 }
@@ -142,7 +126,7 @@ void MemorySystem::count_translated(const Instruction& in, const DataPart& part)
 }
 
 void MemorySystem::load_or_store(const Instruction& in, DataPart& part) {
-    const uint64_t line = line_of(part.physical);
+    const uint32_t line = line_of(part.physical);
     part.store = writes(in.use);
     switch (in.use) {
         case MemoryUse::Load:
@@ -163,8 +147,9 @@ void MemorySystem::load_or_store(const Instruction& in, DataPart& part) {
             flush(line, part.coherent);
             return;
         case MemoryUse::InvalidateCode:
-            if (Cache::Line* found = l1_instructions_.find(line)) *found = {};
-            last_line_ = kNowhere;
+            if (const Cache::Place found = l1_instructions_.find(line))
+                l1_instructions_.remove(found);
+            last_line_ = Cache::kNone;
             return;
         case MemoryUse::LockData:
             lock_data(in, line);
@@ -193,9 +178,9 @@ void MemorySystem::load_or_store(const Instruction& in, DataPart& part) {
     if (write_through) clean_through(line);
 }
 
-Level MemorySystem::data_line(uint64_t line, bool dirty) {
-    if (Cache::Line* found = l1_data_.use(line)) {
-        found->dirty |= dirty;
+Level MemorySystem::data_line(uint32_t line, bool dirty) {
+    if (const Cache::Place found = l1_data_.use(line)) {
+        if (dirty) l1_data_.set_dirty(found, true);
         return Level::L1;
     }
     const Level level = l2_read(line, false);
@@ -204,37 +189,37 @@ Level MemorySystem::data_line(uint64_t line, bool dirty) {
     return level;
 }
 
-void MemorySystem::enter_data_line(uint64_t line, bool dirty) {
-    Cache::Line victim;
-    Cache::Line* const entered = l1_data_.enter(line, victim);
+void MemorySystem::enter_data_line(uint32_t line, bool dirty) {
+    Cache::Victim victim;
+    const Cache::Place entered = l1_data_.enter(line, victim);
     if (!entered) {  // every way is locked: the line is used and not kept
         if (dirty) cast_out(line);
         return;
     }
-    entered->dirty = dirty;
+    l1_data_.set_dirty(entered, dirty);
     if (!victim.dirty) return;
     ++counts_[Modelled::DataCastouts];
-    cast_out(victim.address);
+    cast_out(victim.line);
 }
 
 // A line that is written as a whole needs no old contents.
 void MemorySystem::allocate(DataPart& part) {
-    const uint64_t line = line_of(part.physical);
-    if (Cache::Line* found = l1_data_.use(line))
-        found->dirty = true;
+    const uint32_t line = line_of(part.physical);
+    if (const Cache::Place found = l1_data_.use(line))
+        l1_data_.set_dirty(found, true);
     else
         enter_data_line(line, true);
 }
 
 // ---- L2 ----
 
-Level MemorySystem::l2_read(uint64_t line, bool instruction) {
+Level MemorySystem::l2_read(uint32_t line, bool instruction) {
     ++counts_[Modelled::L2Accesses];
     ++counts_[instruction ? Modelled::L2InstructionAccesses : Modelled::L2DataAccesses];
-    if (const Cache::Line* found = l2_.use(line)) {
+    if (const Cache::Place found = l2_.use(line)) {
         ++counts_[Modelled::L2Hits];
         ++counts_[instruction ? Modelled::L2InstructionHits : Modelled::L2DataHits];
-        if (found->dirty && !instruction) ++counts_[Modelled::L2DirtyDataHits];
+        if (l2_.dirty(found) && !instruction) ++counts_[Modelled::L2DirtyDataHits];
         return Level::L2;
     }
     ++counts_[Modelled::L2LineFills];
@@ -244,18 +229,18 @@ Level MemorySystem::l2_read(uint64_t line, bool instruction) {
     return Level::Memory;
 }
 
-void MemorySystem::l2_enter(uint64_t line, bool dirty, bool instruction) {
-    Cache::Line victim;
-    Cache::Line* const entered = l2_.enter(line, victim);
+void MemorySystem::l2_enter(uint32_t line, bool dirty, bool instruction) {
+    Cache::Victim victim;
+    const Cache::Place entered = l2_.enter(line, victim);
     if (!entered) {
         if (dirty) bus_castout();
         return;
     }
-    entered->dirty = dirty;
+    l2_.set_dirty(entered, dirty);
     ++counts_[Modelled::L2Allocations];
     ++counts_[instruction ? Modelled::L2InstructionAllocations : Modelled::L2DataAllocations];
     if (dirty) ++counts_[Modelled::L2DirtyAllocations];
-    if (victim.address == Cache::kNone) return;
+    if (victim.line == Cache::kNone) return;
     ++counts_[Modelled::L2Victims];
     if (!victim.dirty) return;
     ++counts_[Modelled::L2Castouts];
@@ -269,92 +254,95 @@ void MemorySystem::bus_castout() {
 }
 
 // A modified line leaves the L1.
-void MemorySystem::cast_out(uint64_t line) {
-    Cache::Line* const found = l2_.use(line);
+void MemorySystem::cast_out(uint32_t line) {
+    const Cache::Place found = l2_.use(line);
     if (!found) {
         l2_enter(line, true, false);
         return;
     }
     ++counts_[Modelled::L2Updates];
     ++counts_[Modelled::L2DirtyUpdates];
-    if (found->dirty) ++counts_[Modelled::L2DirtyRedundantUpdates];
-    found->dirty = true;
+    if (l2_.dirty(found)) ++counts_[Modelled::L2DirtyRedundantUpdates];
+    l2_.set_dirty(found, true);
 }
 
 // What goes to memory passes the L2, whose line is then as memory is.
-void MemorySystem::clean_through(uint64_t line) {
+void MemorySystem::clean_through(uint32_t line) {
     ++counts_[Modelled::BusRequests];
     ++counts_[Modelled::BusDataRequests];
-    Cache::Line* const found = l2_.find(line);
+    const Cache::Place found = l2_.find(line);
     if (!found) return;
     ++counts_[Modelled::L2Updates];
     ++counts_[Modelled::L2CleanUpdates];
-    if (!found->dirty) ++counts_[Modelled::L2CleanRedundantUpdates];
-    found->dirty = false;
+    if (!l2_.dirty(found)) ++counts_[Modelled::L2CleanRedundantUpdates];
+    l2_.set_dirty(found, false);
 }
 
-void MemorySystem::clean(uint64_t line) {
-    Cache::Line* const first = l1_data_.find(line);
-    const Cache::Line* const second = l2_.find(line);
-    if (!(first && first->dirty) && !(second && second->dirty)) return;
-    if (first) first->dirty = false;
+void MemorySystem::clean(uint32_t line) {
+    const Cache::Place first = l1_data_.find(line), second = l2_.find(line);
+    if (!(first && l1_data_.dirty(first)) && !(second && l2_.dirty(second))) return;
+    if (first) l1_data_.set_dirty(first, false);
     clean_through(line);
 }
 
-void MemorySystem::flush(uint64_t line, bool coherent) {
+void MemorySystem::flush(uint32_t line, bool coherent) {
     bool dirty = false;
-    if (Cache::Line* found = l1_data_.find(line)) {
-        dirty = found->dirty;
-        *found = {};
+    if (const Cache::Place found = l1_data_.find(line)) {
+        dirty = l1_data_.dirty(found);
+        l1_data_.remove(found);
     }
-    if (Cache::Line* found = l2_.find(line)) {
-        dirty |= found->dirty;
-        ++counts_[!found->dirty ? Modelled::L2InvalidatedClean
-                  : coherent    ? Modelled::L2InvalidatedCoherent
-                                : Modelled::L2InvalidatedIncoherent];
-        *found = {};
+    if (const Cache::Place found = l2_.find(line)) {
+        const bool l2_dirty = l2_.dirty(found);
+        dirty |= l2_dirty;
+        ++counts_[!l2_dirty  ? Modelled::L2InvalidatedClean
+                  : coherent ? Modelled::L2InvalidatedCoherent
+                             : Modelled::L2InvalidatedIncoherent];
+        l2_.remove(found);
     }
     if (dirty) bus_castout();
 }
 
 // ---- locks ----
 
-void MemorySystem::lock_data(const Instruction& in, uint64_t line) {
+namespace {
+
+// False where it is not there, or was locked before.
+bool lock(Cache& cache, uint32_t line) {
+    const Cache::Place found = cache.find(line);
+    if (!found || cache.locked(found)) return false;
+    cache.set_locked(found, true);
+    return true;
+}
+
+}  // namespace
+
+void MemorySystem::lock_data(const Instruction& in, uint32_t line) {
     if (in.to_l2) {
         lock_l2(line, false);
         return;
     }
     data_line(line, false);
-    if (Cache::Line* found = l1_data_.find(line); found && !found->locked) {
-        found->locked = true;
-        ++counts_[Modelled::DataLocks];
-    }
+    if (lock(l1_data_, line)) ++counts_[Modelled::DataLocks];
 }
 
-void MemorySystem::lock_code(const Instruction& in, uint64_t line) {
+void MemorySystem::lock_code(const Instruction& in, uint32_t line) {
     if (in.to_l2) {
         lock_l2(line, true);
         return;
     }
     fetch_line(line);
-    last_line_ = kNowhere;
-    if (Cache::Line* found = l1_instructions_.find(line); found && !found->locked) {
-        found->locked = true;
-        ++counts_[Modelled::InstructionLocks];
-    }
+    last_line_ = Cache::kNone;
+    if (lock(l1_instructions_, line)) ++counts_[Modelled::InstructionLocks];
 }
 
-void MemorySystem::lock_l2(uint64_t line, bool instruction) {
+void MemorySystem::lock_l2(uint32_t line, bool instruction) {
     l2_read(line, instruction);
-    if (Cache::Line* found = l2_.find(line); found && !found->locked) {
-        found->locked = true;
-        ++counts_[Modelled::L2Locks];
-    }
+    if (lock(l2_, line)) ++counts_[Modelled::L2Locks];
 }
 
-void MemorySystem::unlock(const Instruction& in, uint64_t line) {
+void MemorySystem::unlock(const Instruction& in, uint32_t line) {
     Cache& cache = in.to_l2 ? l2_ : in.use == MemoryUse::UnlockCode ? l1_instructions_ : l1_data_;
-    if (Cache::Line* found = cache.find(line)) found->locked = false;
+    if (const Cache::Place found = cache.find(line)) cache.set_locked(found, false);
 }
 
 }  // namespace perfvisor::core::timing

@@ -52,43 +52,118 @@ class MemorySystem {
     // Core::mirror.
     void mirror(const MemorySystem& from);
     void invalidate_data() { l1_data_.invalidate_all(); }
-    void invalidate_instructions() { l1_instructions_.invalidate_all(), last_line_ = kNowhere; }
+    void invalidate_instructions() { l1_instructions_.invalidate_all(), last_line_ = Cache::kNone; }
     void invalidate_l2() { l2_.invalidate_all(); }
 
+    // Whether fetching from `pc` on, straight from `before`, takes one more fetch.
+    static bool begins_group(uint32_t before, uint32_t pc) {
+        return before / kFetchBytes != pc / kFetchBytes;
+    }
+    static bool begins_line(uint32_t before, uint32_t pc) {
+        return before / kLineBytes != pc / kLineBytes;
+    }
     // The instruction at `pc` is executed; `redirected`: it does not follow the one before it.
-    FetchResult fetch(uint32_t pc, bool redirected, const Context& context);
+    [[gnu::always_inline]] FetchResult fetch(uint32_t pc, bool redirected, const Context& context) {
+        const uint32_t group = pc / kFetchBytes;
+        if (group == last_group_ && !redirected) return {};
+        last_group_ = group;
+        ++counts_[Modelled::Fetches];
+        const L1Mmu::Result found =
+            fetch_mmu_.translate(pc, Access::Fetch, context.as, context.pid, context.user);
+        if (found.found == L1Mmu::Found::Here && !(found.attributes & kInhibited)) [[likely]] {
+            const uint32_t line = line_of(found.physical);
+            if (line == last_line_ || l1_instructions_.use(line)) [[likely]] {
+                last_line_ = line;
+                return {.new_group = true};
+            }
+        }
+        return fetch_elsewhere(found);
+    }
+    // The same in steps, where the page of `pc` was translated lately and may be cached: `line` is
+    // that of `pc`. False: fetch() is to be asked.
+    [[gnu::always_inline]] bool can_fetch_quickly(uint32_t pc, const Context& context,
+                                                  uint32_t& line) {
+        const L1Mmu::Result found = fetch_mmu_.translate_recent(pc, context.as, context.pid);
+        line = line_of(found.physical);
+        return found.found == L1Mmu::Found::Here && !(found.attributes & kInhibited);
+    }
+    bool in_last_group(uint32_t pc) const { return pc / kFetchBytes == last_group_; }
+    [[gnu::always_inline]] Level fetch_from(uint32_t line) {
+        if (line == last_line_) [[likely]]
+            return Level::L1;
+        last_line_ = line;
+        return l1_instructions_.use(line) ? Level::L1 : fetch_line(line);
+    }
+    void fetched(uint64_t groups, uint32_t last_pc) {
+        counts_[Modelled::Fetches] += groups;
+        last_group_ = last_pc / kFetchBytes;
+    }
     // What an instruction does with memory at `ea`: fills in `parts`, gives their number. `words`
     // of a multiple or string, else 1.
     unsigned access(const Instruction& in, uint32_t ea, unsigned words, const Context& context,
                     DataPart* parts);
+    // The same for loads and stores where nothing happens but what happens mostly: one part, in a
+    // plain page that the L1 MMU has, in a line that the L1 has. False: something else would.
+    [[gnu::always_inline]] bool access_quickly(MemoryUse use, uint8_t size, uint32_t ea,
+                                               const Context& context, uint64_t& physical) {
+        const bool store = use == MemoryUse::Store;
+        if ((!store && use != MemoryUse::Load) || (ea % kPortBytes) + size > kPortBytes)
+            return false;
+        const L1Mmu::Result found = data_mmu_.translate_recent(ea, context.as, context.pid);
+        constexpr uint32_t kSpecial = kWriteThrough | kInhibited | kGuarded;
+        if (found.found != L1Mmu::Found::Here || (found.attributes & kSpecial)) return false;
+        const Cache::Place line = l1_data_.use(line_of(found.physical));
+        if (!line) return false;
+        ++counts_[Modelled::TotalTranslated];
+        if (store) {
+            l1_data_.set_dirty(line, true);
+            ++counts_[Modelled::StoresTranslated];
+            ++counts_[Modelled::StoresCompleted];
+        } else {
+            ++counts_[Modelled::LoadsTranslated];
+        }
+        if (ea & (size - 1u)) ++counts_[Modelled::MisalignedTranslated];
+        physical = found.physical;
+        return true;
+    }
 
   private:
-    static constexpr uint64_t kNowhere = ~uint64_t{0};
+    static constexpr uint32_t kNowhere = ~uint32_t{0};
+    // MAS2.
+    static constexpr uint32_t kWriteThrough = 0x10, kInhibited = 0x08, kCoherent = 0x04,
+                              kGuarded = 0x02;
+    static constexpr unsigned kFetchBytes = 16;  // four instructions a fetch
+    static constexpr unsigned kPortBytes = 8;    // of the data cache
+
+    static constexpr uint32_t line_of(uint64_t physical) {
+        return static_cast<uint32_t>(physical / kLineBytes);
+    }
+    FetchResult fetch_elsewhere(const L1Mmu::Result& found);
 
     bool translate(const Instruction& in, uint32_t ea, const Context& context, DataPart& part);
     void count_translated(const Instruction& in, const DataPart& part);
-    Level data_line(uint64_t line, bool dirty);
-    void enter_data_line(uint64_t line, bool dirty);
-    Level fetch_line(uint64_t line);
-    Level l2_read(uint64_t line, bool instruction);
-    void l2_enter(uint64_t line, bool dirty, bool instruction);
-    void cast_out(uint64_t line);
+    Level data_line(uint32_t line, bool dirty);
+    void enter_data_line(uint32_t line, bool dirty);
+    Level fetch_line(uint32_t line);
+    Level l2_read(uint32_t line, bool instruction);
+    void l2_enter(uint32_t line, bool dirty, bool instruction);
+    void cast_out(uint32_t line);
     void bus_castout();
-    void clean_through(uint64_t line);
+    void clean_through(uint32_t line);
     void load_or_store(const Instruction& in, DataPart& part);
     void allocate(DataPart& part);
-    void clean(uint64_t line);
-    void flush(uint64_t line, bool coherent);
-    void lock_data(const Instruction& in, uint64_t line);
-    void lock_code(const Instruction& in, uint64_t line);
-    void lock_l2(uint64_t line, bool instruction);
-    void unlock(const Instruction& in, uint64_t line);
+    void clean(uint32_t line);
+    void flush(uint32_t line, bool coherent);
+    void lock_data(const Instruction& in, uint32_t line);
+    void lock_code(const Instruction& in, uint32_t line);
+    void lock_l2(uint32_t line, bool instruction);
+    void unlock(const Instruction& in, uint32_t line);
 
     ModelledTotals& counts_;
     Cache l1_instructions_{32}, l1_data_{32}, l2_{128};
     L1Mmu fetch_mmu_, data_mmu_;
-    uint64_t last_group_ = kNowhere;  // pc of the last fetch group
-    uint64_t last_line_ = kNowhere;   // physical, of the last fetch
+    uint32_t last_group_ = kNowhere;     // of the last fetch: its pc, in groups
+    uint32_t last_line_ = Cache::kNone;  // the same: its line
 };
 
 }  // namespace perfvisor::core::timing

@@ -3,6 +3,8 @@
 // began; "at" a cycle means at its beginning.
 #include "core/timing/pipeline.h"
 
+#include <algorithm>
+
 namespace perfvisor::core::timing {
 
 void Pipeline::restart() {
@@ -77,6 +79,155 @@ void Pipeline::mirror(const Pipeline& from) {
     else if (in.refetches)
         next_fetch_ = completed_ + N::kFetchStages;
     return completed_ - before;
+}
+
+// ---- shapes ----
+
+namespace {
+
+// Times relative to one of them, four to a word.
+class Packer {
+  public:
+    Packer(Pipeline::Shape& shape, uint64_t now) : shape_(shape), now_(now) {}
+    void add(uint64_t time, uint64_t earliest) { add_number(std::max(time, earliest) - now_); }
+    void add_number(uint64_t number) {
+        const auto near = static_cast<int16_t>(number);
+        if (static_cast<uint64_t>(int64_t{near}) != number) fits_ = false;
+        shape_.words[next_ / 4] |= uint64_t{static_cast<uint16_t>(near)} << next_ % 4 * 16;
+        ++next_;
+    }
+    bool fits() const { return fits_; }
+
+  private:
+    Pipeline::Shape& shape_;
+    uint64_t now_;
+    unsigned next_ = 0;
+    bool fits_ = true;
+};
+
+class Unpacker {
+  public:
+    Unpacker(const Pipeline::Shape& shape, uint64_t now) : shape_(shape), now_(now) {}
+    uint64_t time() { return now_ + number(); }
+    uint64_t number() {
+        const auto near = static_cast<int16_t>(shape_.words[next_ / 4] >> next_ % 4 * 16);
+        ++next_;
+        return static_cast<uint64_t>(int64_t{near});
+    }
+    template <unsigned kEntries>
+    void fill(History<kEntries>& history) {
+        history.clear();
+        for (unsigned n = 0; n < kEntries; ++n)
+            history.push(time());
+    }
+
+  private:
+    const Pipeline::Shape& shape_;
+    uint64_t now_;
+    unsigned next_ = 0;
+};
+
+}  // namespace
+
+// What follows compares each of these times with others that are at least so late: the next fetch
+// with fetch_ + 1, decoding with the last one and with what is fetched, issue with the cycle after
+// that, execution with the one after issue.
+bool Pipeline::get_shape(Shape& shape, unsigned& live_stores, bool fetches) const {
+    uint64_t fetched = std::max(fetch_ + 1, decoded_.oldest()) - 1;
+    const uint64_t next_fetch = std::max(fetched + 1, next_fetch_);
+    if (fetches) fetched = next_fetch - 1;
+    const uint64_t next = fetches ? next_fetch : fetched;  // what is decoded next is there
+    const bool decodes_later = decode_.cycle < next;       // than the last
+    const uint64_t decoding = decodes_later ? next : decode_.cycle;
+    const uint64_t issuing = decoding + 1, starting = decoding + 2;
+    const uint64_t storing = std::min(starting, completed_);
+    const auto under_way = [](const auto& of, uint64_t time) {
+        return std::any_of(of.begin(), of.end(), [=](const Filling& f) { return f.until > time; });
+    };
+    if (complete_.cycle != completed_ || mmu_free_ > starting ||
+        under_way(filling_, std::min(starting, completed_ + 1)) ||
+        *std::max_element(missing_.begin(), missing_.end()) > starting)
+        return false;
+    shape = {};
+    Packer to(shape, completed_);
+    to.add(fetched, 0);
+    to.add(next_fetch, 0);
+    to.add(decodes_later ? decoding - 1 : decode_.cycle, 0);
+    to.add_number(decodes_later ? 0 : decode_.used);
+    const bool issues_later = issue_.cycle < issuing;
+    to.add(issue_.cycle, decoding);
+    to.add_number(issues_later ? 0 : issue_.used);
+    to.add(branch_issue_, decoding);
+    to.add_number(complete_.used);
+    for (unsigned n = 0; n < N::kInstructionQueue; ++n)
+        to.add(decoded_[n], fetched + 1);
+    for (unsigned n = 0; n < N::kGeneralIssueQueue; ++n)
+        to.add(issued_[n], decoding);
+    for (unsigned n = 0; n < N::kBranchIssueQueue; ++n)
+        to.add(branches_issued_[n], decoding);
+    for (unsigned n = 0; n < N::kCompletionQueue; ++n)
+        to.add(completions_[n], decoding);
+    // Which of the simple units is chosen depends on the order of the two.
+    const bool second_first =
+        started_[kSimple1] > started_[kSimple2] && started_[kSimple1] <= issuing;
+    for (unsigned n = 0; n < kStations; ++n)
+        to.add(started_[n], issuing - (n == kSimple2 && second_first ? 1 : 0));
+    for (const uint64_t time : free_)
+        to.add(time, starting);
+    to.add(divider_free_, starting);
+    for (unsigned n = 0; n < kNoRegister; ++n)
+        to.add(ready_[n], starting);
+    for (const uint64_t time : cr_ready_)
+        to.add(time, starting);
+    to.add(stored_, storing);
+    live_stores = 0;
+    for (unsigned n = 0; n < kStores; ++n) {
+        const Storing& store = storing_[(next_store_ + n) % kStores];
+        to.add(store.until, starting);
+        if (store.until > starting) ++live_stores;
+    }
+    return to.fits();
+}
+
+void Pipeline::set_shape(const Shape& shape, const std::array<uint64_t, kStores>& stores) {
+    Unpacker from(shape, completed_);
+    fetch_ = from.time();
+    next_fetch_ = from.time();
+    const auto slots = [&] {
+        const uint64_t cycle = from.time();
+        return Slots{cycle, static_cast<unsigned>(from.number())};
+    };
+    decode_ = slots();
+    issue_ = slots();
+    branch_issue_ = from.time();
+    complete_ = {completed_, static_cast<unsigned>(from.number())};
+    from.fill(decoded_);
+    from.fill(issued_);
+    from.fill(branches_issued_);
+    from.fill(completions_);
+    for (uint64_t& time : started_)
+        time = from.time();
+    for (uint64_t& time : free_)
+        time = from.time();
+    divider_free_ = from.time();
+    for (unsigned n = 0; n < kNoRegister; ++n)
+        ready_[n] = from.time();
+    for (uint64_t& time : cr_ready_)
+        time = from.time();
+    stored_ = from.time();
+    next_store_ = 0;
+    for (unsigned n = 0; n < kStores; ++n)
+        storing_[n] = {stores[kStores - 1 - n], from.time()};
+    mmu_free_ = 0;
+    filling_.fill({});
+    missing_.fill(0);
+}
+
+std::array<uint64_t, Pipeline::kStores> Pipeline::stores() const {
+    std::array<uint64_t, kStores> last;
+    for (unsigned n = 0; n < kStores; ++n)
+        last[n] = storing_[(next_store_ + kStores - 1 - n) % kStores].address;
+    return last;
 }
 
 // ---- fetch, decode, issue ----
@@ -208,8 +359,10 @@ uint64_t Pipeline::store(const DataPart& /*part*/, uint64_t& start, uint64_t lat
 
 uint64_t Pipeline::load(const DataPart& part, uint64_t& start, uint64_t latency) {
     const uint64_t doubleword = part.physical & ~uint64_t{7};
+    uint64_t stored = 0;  // the last of several
     for (const Storing& storing : storing_)
-        if (storing.address == doubleword) replay(Modelled::ReplayCollision, start, storing.until);
+        if (storing.address == doubleword) stored = std::max(stored, storing.until);
+    replay(Modelled::ReplayCollision, start, stored);
     const bool missed = part.inhibited || part.level != Level::L1;
     if (part.guarded && missed) replay(Modelled::ReplayGuarded, start, completed_);
     if (part.inhibited) return start + latency + N::kMemoryLatency;

@@ -32,6 +32,8 @@ class History {
     void clear() { times_.fill(0); }
     // Of the one that is `kEntries` before the next.
     uint64_t oldest() const { return times_[next_]; }
+    // Of the one that is kEntries - n before the next.
+    uint64_t operator[](unsigned n) const { return times_[(next_ + n) % kEntries]; }
     void push(uint64_t time) {
         times_[next_] = time;
         next_ = next_ + 1 == kEntries ? 0 : next_ + 1;
@@ -43,6 +45,8 @@ class History {
 };
 
 class Pipeline {
+    using N = PipelineNumbers;
+
   public:
     // The duration of a threshold event (pm_events.cpp), once for each time it happens.
     struct Miss {
@@ -61,6 +65,27 @@ class Pipeline {
     // completion is later than that of the one before it.
     uint64_t complete(const Instruction& in, const FetchResult& fetch,
                       std::span<const DataPart> parts, unsigned words, Prediction prediction);
+    static constexpr unsigned kStores = N::kStoreQueue;
+    // All that the time of what comes next depends on, but for the addresses of stores: times
+    // before and after the last completion. Times so early that nothing can tell them apart are the
+    // same.
+    struct Shape {
+        static constexpr unsigned kTimes = 136;
+        std::array<uint64_t, kTimes / 4> words{};  // four of 16 bits each
+        bool operator==(const Shape&) const = default;
+    };
+    // False: a line is being filled or a translation under way, or some time is too far away.
+    // `live_stores`: of the last stores, those that may still be in the queue.
+    // `fetches`: the next instruction begins a fetch.
+    bool get_shape(Shape& shape, unsigned& live_stores, bool fetches) const;
+    // `stores`: their doublewords, the last first.
+    void set_shape(const Shape& shape, const std::array<uint64_t, kStores>& stores);
+    std::array<uint64_t, kStores> stores() const;
+    // What happened in between, where the pipeline was not told of it.
+    void pass(uint64_t cycles) { completed_ += cycles; }
+    void count(Modelled counter, uint64_t more) { counts_[counter] += more; }
+    uint64_t counted(Modelled counter) const { return counts_[counter]; }
+
     // What follows is fetched when all that was executed is completed (interrupts).
     void refetch() { next_fetch_ = completed_ + PipelineNumbers::kFetchStages; }
 
@@ -68,7 +93,6 @@ class Pipeline {
     std::span<const Miss> misses() const { return {misses_.data(), miss_count_}; }
 
   private:
-    using N = PipelineNumbers;
     struct Filling {
         uint64_t line = ~uint64_t{0};
         uint64_t until = 0;

@@ -11,18 +11,44 @@
 
 namespace perfvisor::core::timing {
 
-// Among its instructions there is no multiple, no string and none that the model has to be told of
-// at once, because it changes what the model looks at.
-struct Segment {
+// All in one page. Among its instructions there is no multiple, no string and none that the model
+// has to be told of at once, because it changes what the model looks at.
+class Segment {
+  public:
+    static constexpr unsigned kMost = 64;  // instructions
+
     struct Entry {
         Instruction instruction;
         uint32_t pc;
         // A branch's within the segment, not that of its last instruction.
         bool taken;
         uint32_t target;
+        bool fetches;  // it begins a fetch; not that of the first instruction
+        // Of the instructions before it.
+        uint16_t ops_before, refetches_before, fetches_before;
     };
-    std::vector<Entry> entries;
-    unsigned accesses = 0;  // instructions with an address, of all entries
+    // What caches and predictor have to do with an instruction.
+    struct Step {
+        // Line: a fetch from another line than the one before.
+        enum class Kind : uint8_t { Line, Access, Branch } kind;
+        uint8_t index;  // of the instruction
+        MemoryUse use = MemoryUse::None;
+        uint8_t size = 0;  // of an access
+    };
+
+    // One more; `taken` and `target` as in Entry. `with_memory`: the caches will be asked.
+    void add(const Instruction& in, uint32_t pc, bool taken, uint32_t target, bool with_memory);
+    // The last one was none.
+    void remove_last();
+
+    const std::vector<Entry>& entries() const { return entries_; }
+    const std::vector<Step>& steps() const { return steps_; }
+    unsigned accesses() const { return accesses_; }
+
+  private:
+    std::vector<Entry> entries_;
+    std::vector<Step> steps_;  // in order
+    unsigned accesses_ = 0;    // with an address
 };
 
 // A way out of a segment.
@@ -37,6 +63,7 @@ struct SegmentEnd {
     uint32_t count;  // instructions executed, 1 or more
     Way way;
     uint32_t target;
+    uint32_t number;  // no other end that the model is told of has it
 };
 
 }  // namespace perfvisor::core::timing

@@ -16,6 +16,8 @@ using timing::FetchResult;
 using timing::Instruction;
 using timing::MemoryUse;
 using timing::Prediction;
+using timing::Segment;
+using timing::SegmentEnd;
 
 Timing::Timing(CpuState& state, const Mmu& mmu, PerfMon& perfmon)
     : state_(state),
@@ -23,7 +25,8 @@ Timing::Timing(CpuState& state, const Mmu& mmu, PerfMon& perfmon)
       perfmon_(perfmon),
       predictor_(state.modelled),
       memory_(mmu, state.modelled),
-      pipeline_(state.modelled) {
+      pipeline_(state.modelled),
+      memo_(pipeline_) {
     waits_.reserve(2 * kMaxPmcs + 1);
     reset();
 }
@@ -31,6 +34,7 @@ Timing::Timing(CpuState& state, const Mmu& mmu, PerfMon& perfmon)
 void Timing::reset() {
     predictor_.invalidate();
     memory_.invalidate();
+    memo_.forget();
     pipeline_.restart();
     parts_ = 0;
     redirected_ = true;
@@ -40,7 +44,9 @@ void Timing::reset() {
 void Timing::mirror(const Timing& from) {
     predictor_.mirror(from.predictor_);
     memory_.mirror(from.memory_);
+    memo_.forget();
     pipeline_.mirror(from.pipeline_);
+    if (from.memo_.resting()) from.memo_.wake(pipeline_, from.last_stores());
     drives_clock_ = from.drives_clock_;
     parts_ = from.parts_;
     redirected_ = from.redirected_;
@@ -62,7 +68,10 @@ void Timing::set_drives_clock(bool on) {
 
 // A part keeps what it holds while it rests. The pipeline does not: nothing is under way in it.
 void Timing::start_parts(uint32_t wanted) {
-    if (wanted & ~parts_ & timing_part::kPipeline) pipeline_.restart();
+    if (wanted & ~parts_ & timing_part::kPipeline) {
+        memo_.forget();
+        pipeline_.restart();
+    }
     if (parts_ == 0) redirected_ = true;
     parts_ = wanted;
 }
@@ -97,9 +106,7 @@ bool Timing::completed(const Instruction& in, uint32_t pc, const Access& access,
         start_parts(wanted);
     ModelledTotals& counts = state_.modelled;
     const unsigned ops = in.ops ? in.ops : std::max(access.words, 1u);
-    counts[Modelled::CompletedOps] += ops;
-    counts[Modelled::DecodedOps] += ops;
-    ++counts[Modelled::InstructionFetches];
+    count_operations(1, ops);
 
     FetchResult fetch;
     // Filled in as far as there are parts: too many to be initialized for every instruction.
@@ -124,25 +131,34 @@ bool Timing::completed(const Instruction& in, uint32_t pc, const Access& access,
     next_pc_ = pc + 4;
 
     if (parts_ & timing_part::kPipeline) {
+        wake_pipeline();
         const uint64_t cycles = pipeline_.complete(
             in, fetch, std::span<const DataPart>(parts, part_count), access.words, prediction);
-        cycles_ += cycles;
-        if (drives_clock_) state_.totals[Total::StallCycles] += cycles - 1;
-        for (const timing::Pipeline::Miss& miss : pipeline_.misses())
-            perfmon_.occurred(miss.event, miss.cycles);
+        count_cycles(cycles, 1);
+        tell_misses();
     }
 }
 
-const uint32_t* Timing::replay(const timing::SegmentEnd& end, const uint32_t* written) {
-    using Way = timing::SegmentEnd::Way;
+// ---- segments ----
+
+const uint32_t* Timing::replay(const SegmentEnd& end, const uint32_t* written) {
+    const uint32_t wanted = state_.model.parts();
+    if (wanted != parts_) [[unlikely]]
+        start_parts(wanted);
+    if (parts_ & timing_part::kPipeline) return replay_parts<true, true>(end, written);
+    if (parts_ & timing_part::kMemory) return replay_parts<true, false>(end, written);
+    return replay_parts<false, false>(end, written);
+}
+
+// One instruction after the other.
+const uint32_t* Timing::replay_slowly(const SegmentEnd& end, const uint32_t* written) {
+    using Way = SegmentEnd::Way;
     Access access{.msr = state_.msr, .pid = mmu_.registers().pid};
     for (uint32_t n = 0; n < end.count; ++n) {
-        const timing::Segment::Entry& entry = end.segment->entries[n];
+        const Segment::Entry& entry = end.segment->entries()[n];
         bool taken = entry.taken;
         uint32_t target = entry.target;
-        if (entry.instruction.use != MemoryUse::None &&
-            (state_.model.parts() & timing_part::kWithAddresses))
-            access.ea = *written++;
+        if (entry.instruction.use != MemoryUse::None) access.ea = *written++;
         if (n + 1 == end.count && end.way != Way::Along) {
             taken = end.way != Way::NotTaken;
             target = end.way == Way::Indirect ? *written++ : end.target;
@@ -150,6 +166,202 @@ const uint32_t* Timing::replay(const timing::SegmentEnd& end, const uint32_t* wr
         complete(entry.instruction, entry.pc, access, taken, target);
     }
     return written;
+}
+
+// The same, as far as caches and predictor are concerned, from what was found out when the segment
+// was made.
+template <bool kMemory, bool kPipeline>
+[[gnu::flatten]] const uint32_t* Timing::replay_parts(const SegmentEnd& end,
+                                                      const uint32_t* written) {
+    using Kind = Segment::Step::Kind;
+    using Way = SegmentEnd::Way;
+    const Segment::Entry* const entries = end.segment->entries().data();
+    const Segment::Entry& last = entries[end.count - 1];
+    const uint32_t first_pc = entries[0].pc;
+    const uint32_t pid = mmu_.registers().pid;
+    const bool user = (state_.msr & msr::kPR) != 0;
+    [[maybe_unused]] const timing::MemorySystem::Context accessing{
+        (state_.msr & msr::kDS) ? 1u : 0u, pid, user};
+    [[maybe_unused]] uint32_t first_line = 0;
+    if constexpr (kMemory) {
+        const timing::MemorySystem::Context fetching{(state_.msr & msr::kIS) ? 1u : 0u, pid, user};
+        if (!memory_.can_fetch_quickly(first_pc, fetching, first_line)) [[unlikely]]
+            return replay_slowly(end, written);
+    }
+    count_operations(end.count, last.ops_before + uint64_t{last.instruction.ops});
+    Replay& replay = replay_;
+    [[maybe_unused]] unsigned stores = 0;
+    if constexpr (kPipeline) {
+        replay.usual = true;
+        replay.unusual_count = replay.part_count = 0;
+        replay.fetched = replay.missed = 0;
+        if (!memo_.resting() && memo_.begin(redirected_)) {
+            const auto before = pipeline_.stores();
+            for (unsigned n = 0; n < before.size(); ++n)
+                stores_[(next_store_ - 1 - n) % stores_.size()] = before[n];
+        }
+    }
+    const auto fetch_from = [&](unsigned index) {
+        const timing::Level level = memory_.fetch_from(
+            first_line + entries[index].pc / timing::kLineBytes - first_pc / timing::kLineBytes);
+        if (kPipeline && level != timing::Level::L1) {
+            replay.missed |= uint64_t{1} << index;
+            replay.levels[index] = level;
+            replay.usual = false;
+        }
+    };
+    [[maybe_unused]] uint64_t fetches = last.fetches_before + uint64_t{last.fetches};
+    if constexpr (kMemory) {
+        if (redirected_ || first_pc != next_pc_ || !memory_.in_last_group(first_pc)) {
+            ++fetches;
+            replay.fetched = 1;
+            fetch_from(0);
+        }
+    }
+    if constexpr (kPipeline)
+        if (memo_.resting()) memo_.expect(end.number, (replay.fetched & 1) != 0);
+    bool redirected = false;
+    uint64_t redirects = last.refetches_before;
+    for (const Segment::Step& step : end.segment->steps()) {
+        const unsigned index = step.index;
+        if (index >= end.count) break;
+        const Segment::Entry& entry = entries[index];
+        if (step.kind == Kind::Access) {
+            if constexpr (kMemory) {
+                const uint32_t ea = *written++;
+                uint64_t physical = 0;
+                if (memory_.access_quickly(step.use, step.size, ea, accessing, physical))
+                    [[likely]] {
+                    if constexpr (kPipeline) {
+                        const uint64_t doubleword = physical & ~uint64_t{7};
+                        replay.physical[index] = physical;
+                        replay.part_counts[index] = Replay::kUsual;
+                        if (step.use == MemoryUse::Store)
+                            stores_[(next_store_ + stores++) % stores_.size()] = doubleword;
+                        else if (memo_.resting())
+                            find_collisions(doubleword, stores, index);
+                    }
+                } else {
+                    DataPart* parts = replay.parts.data() + (kPipeline ? replay.part_count : 0);
+                    const unsigned count =
+                        memory_.access(entry.instruction, ea, 1, accessing, parts);
+                    if constexpr (kPipeline) {
+                        replay.part_count += count;
+                        replay.part_counts[index] = static_cast<uint8_t>(count);
+                        replay.usual = false;
+                    }
+                }
+            }
+        } else if (step.kind == Kind::Line) {
+            if constexpr (kMemory) fetch_from(index);
+        } else {
+            bool taken = entry.taken;
+            uint32_t target = entry.target;
+            if (index + 1 == end.count && end.way != Way::Along) {
+                taken = end.way != Way::NotTaken;
+                target = end.way == Way::Indirect ? *written++ : end.target;
+            }
+            const Prediction prediction =
+                predictor_.branch(entry.instruction, entry.pc, taken, target);
+            const bool right = prediction == Prediction::Right;
+            if constexpr (kPipeline) replay.predictions[index] = prediction;
+            if (index + 1 == end.count) redirected = taken;
+            if (right) [[likely]]
+                continue;
+            if (prediction == Prediction::Wrong) ++redirects;
+            if constexpr (kPipeline)
+                replay.add_unusual(index | static_cast<unsigned>(prediction) << 6);
+            if (index + 1 == end.count) {
+                redirected = true;
+            } else if (!entries[index + 1].fetches) {  // it is fetched anew, from the same line
+                ++fetches;
+                replay.fetched |= uint64_t{2} << index;
+            }
+        }
+    }
+    redirected_ = redirected || last.instruction.refetches;
+    next_pc_ = last.pc + 4;
+    state_.modelled[Modelled::CompletionRedirects] += redirects + last.instruction.refetches;
+    if constexpr (kMemory) memory_.fetched(fetches, last.pc);
+    if constexpr (kPipeline) {
+        replay_pipeline(end);
+        next_store_ = (next_store_ + stores) % stores_.size();
+    }
+    return written;
+}
+
+// The stores that may be in the queue and have the doubleword.
+void Timing::find_collisions(uint64_t doubleword, unsigned stores_before, unsigned index) {
+    const unsigned live = std::min(timing::Pipeline::kStores, memo_.live_stores() + stores_before);
+    uint32_t same = 0;
+    for (unsigned n = 0; n < live; ++n)
+        same |=
+            uint32_t{stores_[(next_store_ + stores_before - 1 - n) % stores_.size()] == doubleword}
+            << n;
+    if (same != 0) replay_.add_unusual(1u << 15 | same << 6 | index);
+}
+
+std::array<uint64_t, timing::Pipeline::kStores> Timing::last_stores() const {
+    std::array<uint64_t, timing::Pipeline::kStores> last;
+    for (unsigned n = 0; n < last.size(); ++n)
+        last[n] = stores_[(next_store_ - 1 - n) % stores_.size()];
+    return last;
+}
+
+void Timing::replay_pipeline(const SegmentEnd& end) {
+    const timing::PipelineMemo::Execution execution{
+        end.number, (replay_.fetched & 1) != 0, {replay_.unusual.data(), replay_.unusual_count}};
+    uint64_t cycles = 0;
+    if (!memo_.resting()) {
+        cycles = tell_pipeline(end);
+    } else if (!replay_.usual) {
+        wake_pipeline();
+        cycles = tell_pipeline(end);
+    } else if (!memo_.recall(execution, cycles)) {
+        const ModelledTotals before = state_.modelled;
+        wake_pipeline();
+        cycles = tell_pipeline(end);
+        memo_.remember(execution, cycles, before, redirected_);
+    }
+    count_cycles(cycles, end.count);
+}
+
+uint64_t Timing::tell_pipeline(const SegmentEnd& end) {
+    uint64_t cycles = 0;
+    const DataPart* next_parts = replay_.parts.data();
+    for (unsigned n = 0; n < end.count; ++n) {
+        const Segment::Entry& entry = end.segment->entries()[n];
+        const Instruction& in = entry.instruction;
+        std::span<const DataPart> parts;
+        DataPart usual;
+        if (in.use != MemoryUse::None) {
+            if (replay_.part_counts[n] == Replay::kUsual) {
+                usual.physical = replay_.physical[n];
+                usual.store = in.use == MemoryUse::Store;
+                parts = {&usual, 1};
+            } else {
+                parts = {next_parts, replay_.part_counts[n]};
+                next_parts += parts.size();
+            }
+        }
+        FetchResult fetch;
+        fetch.new_group = (replay_.fetched >> n & 1) || (n > 0 && entry.fetches);
+        if (replay_.missed >> n & 1) fetch.level = replay_.levels[n];
+        const Prediction prediction = in.branch ? replay_.predictions[n] : Prediction::Right;
+        cycles += pipeline_.complete(in, fetch, parts, 1, prediction);
+        tell_misses();
+    }
+    return cycles;
+}
+
+void Timing::tell_misses() {
+    for (const timing::Pipeline::Miss& miss : pipeline_.misses())
+        perfmon_.occurred(miss.event, miss.cycles);
+}
+
+void Timing::count_cycles(uint64_t cycles, uint64_t instructions) {
+    cycles_ += cycles;
+    if (drives_clock_) state_.totals[Total::StallCycles] += cycles - instructions;
 }
 
 void Timing::count_operations(uint64_t instructions, uint64_t ops) {
@@ -201,7 +413,10 @@ void Timing::interrupt_taken() {
     if (parts_ == 0) return;
     redirected_ = true;
     if (parts_ & timing_part::kPredictor) ++state_.modelled[Modelled::CompletionRedirects];
-    if (parts_ & timing_part::kPipeline) pipeline_.refetch();
+    if (parts_ & timing_part::kPipeline) {
+        wake_pipeline();
+        pipeline_.refetch();
+    }
 }
 
 }  // namespace perfvisor::core

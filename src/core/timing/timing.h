@@ -5,6 +5,7 @@
 // something of it (CpuState::model), and never changes what an instruction does.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "core/timing/instruction.h"
 #include "core/timing/memory_system.h"
 #include "core/timing/pipeline.h"
+#include "core/timing/pipeline_memo.h"
 #include "core/timing/segment.h"
 
 namespace perfvisor::core {
@@ -83,6 +85,42 @@ class Timing {
     };
 
     void start_parts(uint32_t wanted);
+    // What caches and predictor said of a segment's instructions, by their numbers.
+    struct Replay {
+        // A bit for each that begins a fetch that it does not always begin, or that missed.
+        uint64_t fetched = 0, missed = 0;
+        std::array<timing::Level, timing::Segment::kMost> levels;  // of those
+        std::array<timing::Prediction, timing::Segment::kMost> predictions;
+        std::array<uint64_t, timing::Segment::kMost> physical;  // of an access that is usual
+        std::array<uint8_t, timing::Segment::kMost> part_counts;
+        static constexpr uint8_t kUsual = 0xff;
+        std::array<timing::DataPart, 2 * timing::Segment::kMost> parts;  // of those that are not
+        unsigned part_count = 0;
+        // For PipelineMemo::Execution.
+        bool usual = true;
+        unsigned unusual_count = 0;
+        std::array<uint16_t, timing::PipelineMemo::kMostUnusual> unusual;
+        void add_unusual(unsigned word) {
+            if (unusual_count == unusual.size())
+                usual = false;
+            else
+                unusual[unusual_count++] = static_cast<uint16_t>(word);
+        }
+    };
+    const uint32_t* replay_slowly(const timing::SegmentEnd& end, const uint32_t* written);
+    template <bool kMemory, bool kPipeline>
+    const uint32_t* replay_parts(const timing::SegmentEnd& end, const uint32_t* written);
+    void replay_pipeline(const timing::SegmentEnd& end);
+    uint64_t tell_pipeline(const timing::SegmentEnd& end);
+    void find_collisions(uint64_t doubleword, unsigned stores_before, unsigned index);
+    void wake_pipeline() {
+        if (!memo_.resting()) return;
+        memo_.wake(pipeline_, last_stores());
+        memo_.forget();
+    }
+    std::array<uint64_t, timing::Pipeline::kStores> last_stores() const;
+    void tell_misses();
+    void count_cycles(uint64_t cycles, uint64_t instructions);
     void complete(const timing::Instruction& in, uint32_t pc, const Access& access, bool taken,
                   uint32_t next_pc);
     timing::MemorySystem::Context data_context(const timing::Instruction& in,
@@ -95,6 +133,11 @@ class Timing {
     timing::BranchPredictor predictor_;
     timing::MemorySystem memory_;
     timing::Pipeline pipeline_;
+    timing::PipelineMemo memo_;
+    Replay replay_;
+    // The doublewords of the last stores while the pipeline rests, a ring.
+    std::array<uint64_t, 128> stores_{};
+    unsigned next_store_ = 0;
     bool drives_clock_ = false;
     uint32_t parts_ = 0;      // that run now
     bool redirected_ = true;  // the next instruction begins a fetch

@@ -66,6 +66,7 @@ struct GuestBlock {
 
 constexpr unsigned kMaxBlockInstructions = 32;
 constexpr unsigned kMaxTraceInstructions = 64;
+static_assert(kMaxTraceInstructions <= core::timing::Segment::kMost);
 
 // Decodes the block at `pc`, whose instructions are at `host` in host memory, as far as its page.
 void decode_block(const core::CoreModel& model, uint32_t pc, const uint8_t* host, Mode mode,

@@ -7,7 +7,6 @@ namespace perfvisor::engine::translator::x64 {
 namespace {
 
 using core::timing::Instruction;
-using core::timing::MemoryUse;
 using core::timing::SegmentEnd;
 
 constexpr int kWordBytes = 4;
@@ -27,10 +26,10 @@ void Emitter::enter_model(const GuestInstruction& in) {
     if (!open_segment_) model.segments.emplace_back();
     core::timing::Segment& segment = model.segments.back();
     const Instruction described = core::timing::describe(in.word);
-    if (writes_addresses() && described.use != MemoryUse::None) ++segment.accesses;
-    segment.entries.push_back({described, in.pc, in.follows_taken, in.next_pc});
-    Place place{&segment, static_cast<uint32_t>(segment.entries.size()), segment.accesses,
-                places_.back().more_ops + described.ops - 1};
+    segment.add(described, in.pc, in.follows_taken, in.next_pc, writes_addresses());
+    const auto count = static_cast<uint32_t>(segment.entries().size());
+    const Place place{&segment, count, segment.accesses(),
+                      places_.back().more_ops + described.ops - 1};
     places_.push_back(place);
     open_segment_ = true;
 }
@@ -49,8 +48,8 @@ const ToldOp* Emitter::tell_model(const GuestInstruction& in, const interpreter:
 void Emitter::leave_model() {
     places_.pop_back();
     core::timing::Segment& segment = block_->model->segments.back();
-    segment.entries.pop_back();
-    if (segment.entries.empty()) {
+    segment.remove_last();
+    if (segment.entries().empty()) {
         block_->model->segments.pop_back();
         open_segment_ = false;
     }
@@ -63,7 +62,7 @@ Xbyak::Address Emitter::written_next() {
 // The address is in eax.
 void Emitter::write_address() {
     if (!writes_addresses()) return;
-    const unsigned number = places_.back().segment->accesses - 1;
+    const unsigned number = places_.back().segment->accesses() - 1;
     mov(rcx, written_next());
     mov(dword[rcx + kWordBytes * static_cast<int>(Written::kWordsOfEnd + number)], eax);
 }
@@ -79,8 +78,8 @@ void Emitter::write_end(unsigned done, SegmentEnd::Way way, uint32_t target) {
         return;
     }
     if (!place.segment) return;  // the model was told of the last one
-    const SegmentEnd* end =
-        &block_->model->ends.emplace_back(SegmentEnd{place.segment, place.count, way, target});
+    const SegmentEnd* end = &block_->model->ends.emplace_back(
+        SegmentEnd{place.segment, place.count, way, target, next_end_++});
     auto words = static_cast<int>(Written::kWordsOfEnd + place.accesses);
     mov(rcx, written_next());
     mov(rdx, reinterpret_cast<uintptr_t>(end));
