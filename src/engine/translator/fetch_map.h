@@ -11,14 +11,15 @@
 
 namespace perfvisor::engine::translator {
 
-// A table a mode (fetches' address context, MSR[FP], XER[SO], ModelKind, window or not); some modes
+// A table a mode (fetches' address context, MSR[FP], XER[SO], ModelKind, window or not, plain
+// floating point or not); some modes
 // at a time have one. It has a 32-bit entry an effective page (4 KiB): 0, or the number that
 // whoever owns the map gives to the code of the page. It is a cache of the guest's TLBs: branches
 // to other pages ask it, and the owner forgets what ends. A process that begins has to enter its
 // pages, not each of their targets.
 class FetchMap {
   public:
-    static constexpr unsigned kModeBits = 17;
+    static constexpr unsigned kModeBits = 18;
 
     // Fails where the host has no address space for it.
     static Result<std::unique_ptr<FetchMap>> create();

@@ -181,7 +181,8 @@ uint32_t Translator::fetch_mode() const {
     const uint32_t context = user ? state.fetch_context : state.fetch_context & 3;
     const auto model = static_cast<uint32_t>(model_kind(state.model.parts()));
     return context | uint32_t{(state.msr & core::msr::kFP) != 0} << 12 |
-           uint32_t{state.xer_so != 0} << 13 | model << 14 | uint32_t{pages_->has_window()} << 16;
+           uint32_t{state.xer_so != 0} << 13 | model << 14 | uint32_t{pages_->has_window()} << 16 |
+           uint32_t{Mode::is_plain_float(state)} << 17;
 }
 
 const uint8_t* Translator::code_at_pc() {

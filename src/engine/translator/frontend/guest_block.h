@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/core.h"
+#include "core/fpu/fpscr.h"
 #include "engine/interpreter/op.h"
 #include "engine/translator/model_block.h"
 #include "isa/instruction.h"
@@ -15,20 +16,31 @@ namespace perfvisor::engine::translator {
 // What translated code depends on beside the words and their addresses. A change of any of these
 // ends the block that makes it.
 struct Mode {
+    static constexpr uint32_t kFloatControl = core::fpu::kVe | core::fpu::kOe | core::fpu::kUe |
+                                              core::fpu::kZe | core::fpu::kXe | core::fpu::kRn;
     bool user = false;              // MSR[PR]
     bool floating_point = false;    // MSR[FP]
     bool summary_overflow = false;  // XER[SO]
     bool space = false;             // MSR[IS]
     ModelKind model = ModelKind::None;
-    bool window = false;  // loads and stores have PageMap's window
+    bool window = false;       // loads and stores have PageMap's window
+    bool plain_float = false;  // MSR[FP], and FPSCR enables nothing and rounds to nearest
     uint32_t bits() const {
         return uint32_t{user} | uint32_t{floating_point} << 1 | uint32_t{summary_overflow} << 2 |
-               uint32_t{space} << 3 | static_cast<uint32_t>(model) << 4 | uint32_t{window} << 6;
+               uint32_t{space} << 3 | static_cast<uint32_t>(model) << 4 | uint32_t{window} << 6 |
+               uint32_t{plain_float} << 7;
+    }
+    static bool is_plain_float(const core::CpuState& state) {
+        return (state.msr & core::msr::kFP) != 0 && (state.fpscr & kFloatControl) == 0;
     }
     static Mode of(const core::CpuState& state, bool window) {
-        return {
-            (state.msr & core::msr::kPR) != 0, (state.msr & core::msr::kFP) != 0, state.xer_so != 0,
-            (state.msr & core::msr::kIS) != 0, model_kind(state.model.parts()),   window};
+        return {.user = (state.msr & core::msr::kPR) != 0,
+                .floating_point = (state.msr & core::msr::kFP) != 0,
+                .summary_overflow = state.xer_so != 0,
+                .space = (state.msr & core::msr::kIS) != 0,
+                .model = model_kind(state.model.parts()),
+                .window = window,
+                .plain_float = is_plain_float(state)};
     }
 };
 

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Floating point (Power ISA 2.06 Book I, 4.6). Arithmetic is the host's while its result is well
-// inside the range, under the conditions that float_status.h gives; else the interpreter's.
-#include "core/fpu/fpscr.h"
+// Floating point (Power ISA 2.06 Book I, 4.6). Arithmetic is the host's while no exception is
+// enabled, results are rounded to nearest (Mode::plain_float) and the result is well inside the
+// range, under the conditions that float_status.h gives; else the interpreter's.
 #include "engine/translator/x64/emitter.h"
 
 namespace perfvisor::engine::translator::x64 {
 
-namespace fpu = core::fpu;
 using isa::Opcode;
 using Xbyak::Xmm;
 
@@ -91,13 +90,13 @@ void Emitter::put_float(unsigned n, const Xmm& value) {
 
 // ---- arithmetic ----
 
-// Of the double in xmm0; clobbers rax.
+// Of the double in xmm0; clobbers rax. The exponent comes to the highest bits of eax.
 void Emitter::check_exponent(unsigned lowest, unsigned highest, Label* slow) {
+    constexpr unsigned kLowBits = 21;
     vmovq(rax, xmm0);
-    add(rax, rax);
-    shr(rax, 53);
-    sub(eax, lowest);
-    cmp(eax, highest - lowest);
+    shr(rax, 52 - kLowBits);
+    sub(eax, lowest << kLowBits);
+    cmp(eax, (highest - lowest) << kLowBits | ((1u << kLowBits) - 1));
     ja(*slow, T_NEAR);
 }
 
@@ -178,9 +177,35 @@ void Emitter::round_to_single(const FloatOperation& operation, const GuestInstru
     });
 }
 
+// Whether FR, FI and FPRF are set anew behind this instruction before anybody can look. The
+// interpreter's handlers set them, too: no exception is enabled that would leave them.
+bool Emitter::float_status_is_set_again() const {
+    for (unsigned n = index_ + 1; n < guest_->instructions.size(); ++n) {
+        const GuestInstruction& in = guest_->instructions[n];
+        if (FloatOperation::of(in.opcode) && !in.refused) return true;
+        if (liveness_.effects(n).may_leave) return false;
+    }
+    return false;
+}
+
+bool Emitter::changes_float_control(Opcode opcode) {
+    return opcode == Opcode::Mtfsf || opcode == Opcode::Mtfsfi || opcode == Opcode::Mtfsb0 ||
+           opcode == Opcode::Mtfsb1;
+}
+
+void Emitter::check_float_control(const GuestInstruction& in) {
+    Label* changed = new_label();
+    test(dword[kState + kFpscrOffset], Mode::kFloatControl);
+    jump_if(guest_->mode.plain_float ? kEqual ^ 1 : kEqual, *changed);
+    later([this, &in, changed, index = index_] {
+        L(*changed);
+        leave_behind(in, index, {});
+    });
+}
+
 bool Emitter::emit_float_arithmetic(const GuestInstruction& in) {
     const std::optional<FloatOperation> found = FloatOperation::of(in.opcode);
-    if (!found || isa::record(in.word)) return false;
+    if (!found || isa::record(in.word) || !guest_->mode.plain_float) return false;
     const FloatOperation& operation = *found;
     const unsigned d = isa::rd(in.word), a = isa::ra(in.word), b = isa::rb(in.word),
                    c = isa::rc_field(in.word);
@@ -190,8 +215,6 @@ bool Emitter::emit_float_arithmetic(const GuestInstruction& in) {
         L(*slow);
         call_handler(in, stopped, done);
     });
-    test(dword[kState + kFpscrOffset], fpu::kFex | fpu::kXe | fpu::kOe | fpu::kUe | fpu::kRn);
-    jnz(*slow, T_NEAR);
     compute(operation, d, a, b, c);
     if (operation.single) {
         round_to_single(operation, in, slow);
@@ -204,15 +227,18 @@ bool Emitter::emit_float_arithmetic(const GuestInstruction& in) {
         btc(rax, 63);
         vmovq(xmm0, rax);
     }
-    const auto& status = shared().float_status;
-    const auto keep = [&](unsigned place, unsigned n) {
-        vmovsd(datum(&status.operands[place]), use_float(n, xmm1));
-    };
-    // Of a comparison before it nothing is left: the word behind the opcode becomes 0 too.
-    mov(qword[rip + static_cast<const void*>(&status.opcode)], static_cast<uint32_t>(in.opcode));
-    if (operation.has_a()) keep(0, a);
-    if (operation.has_c()) keep(1, c);
-    if (operation.has_b()) keep(2, b);
+    if (!float_status_is_set_again()) {
+        const auto& status = shared().float_status;
+        const auto keep = [&](unsigned place, unsigned n) {
+            vmovsd(datum(&status.operands[place]), use_float(n, xmm1));
+        };
+        // Of a comparison before it nothing is left: the word behind the opcode becomes 0 too.
+        mov(qword[rip + static_cast<const void*>(&status.opcode)],
+            static_cast<uint32_t>(in.opcode));
+        if (operation.has_a()) keep(0, a);
+        if (operation.has_c()) keep(1, c);
+        if (operation.has_b()) keep(2, b);
+    }
     put_float(d, xmm0);
     L(*done);
     return true;
@@ -221,6 +247,7 @@ bool Emitter::emit_float_arithmetic(const GuestInstruction& in) {
 // fcmpu, fcmpo without a NaN
 bool Emitter::emit_float_compare(const GuestInstruction& in) {
     if (in.opcode != Opcode::Fcmpu && in.opcode != Opcode::Fcmpo) return false;
+    if (!guest_->mode.plain_float) return false;
     const unsigned field = isa::crfd(in.word);
     Label *slow = new_label(), *done = new_label();
     Label* stopped = stopped_at(in);
@@ -229,8 +256,6 @@ bool Emitter::emit_float_compare(const GuestInstruction& in) {
         L(*slow);
         call_handler(in, stopped, done);
     });
-    test(dword[kState + kFpscrOffset], fpu::kFex);
-    jnz(*slow, T_NEAR);
     const Xmm a = use_float(isa::ra(in.word), xmm0);
     vucomisd(a, use_float(isa::rb(in.word), xmm1));
     jp(*slow, T_NEAR);

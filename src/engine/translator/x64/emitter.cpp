@@ -160,6 +160,7 @@ void Emitter::emit_instruction(const GuestInstruction& in) {
             return;
         }
         emit_fallback(in);
+        if (changes_float_control(in.opcode)) check_float_control(in);
     }
     if (!is_last() || (in.decoded.branch && !is_side_exit(in))) return;
     // The end of a block that does not branch, or does not always.

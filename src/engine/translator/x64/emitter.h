@@ -270,6 +270,11 @@ class Emitter : private Xbyak::CodeGenerator {
     bool emit_float_store(const GuestInstruction& in);
     void widen_single();
     void narrow_double(Label* slow);
+    bool float_status_is_set_again() const;
+    // Of FPSCR what Mode::plain_float tells: whether the instruction may have changed it, and the
+    // way out behind it if it has.
+    static bool changes_float_control(isa::Opcode opcode);
+    void check_float_control(const GuestInstruction& in);
     void check_exponent(unsigned lowest, unsigned highest, Label* slow);
     void compute(const FloatOperation& operation, unsigned d, unsigned a, unsigned b, unsigned c);
     void round_to_single(const FloatOperation& operation, const GuestInstruction& in, Label* slow);

@@ -74,7 +74,6 @@ constexpr int kLrOffset = state_offset(offsetof(core::CpuState, lr));
 constexpr int kCtrOffset = state_offset(offsetof(core::CpuState, ctr));
 constexpr int kCaOffset = state_offset(offsetof(core::CpuState, xer_ca));
 constexpr int kMsrOffset = state_offset(offsetof(core::CpuState, msr));
-constexpr int kFpscrOffset = state_offset(offsetof(core::CpuState, fpscr));
 constexpr int total_offset(core::Total total) {
     return state_offset(offsetof(core::CpuState, totals) + offsetof(core::Totals, value) +
                         8 * static_cast<size_t>(total));
@@ -83,6 +82,7 @@ constexpr int kReserveAddressOffset = state_offset(offsetof(core::CpuState, rese
 constexpr int kReserveValueOffset = state_offset(offsetof(core::CpuState, reserve_value));
 constexpr int kReserveVersionOffset = state_offset(offsetof(core::CpuState, reserve_version));
 constexpr int kReserveSizeOffset = state_offset(offsetof(core::CpuState, reserve_size));
+constexpr int kFpscrOffset = state_offset(offsetof(core::CpuState, fpscr));
 constexpr int kBudgetOffset = state_offset(offsetof(core::CpuState, budget));
 
 // The page tables of PageMap::select, relative to the host's GS segment, which stands at its
