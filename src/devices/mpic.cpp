@@ -31,6 +31,7 @@ constexpr uint32_t kGcrMixed = 0x20000000;
 constexpr uint32_t kGcrProxy = 0x60000000;
 
 // Register blocks, bytes from the MPIC's base.
+constexpr uint32_t kPir = 0x1090;
 constexpr uint32_t kTimerGroupA = 0x10f0;
 constexpr uint32_t kTimerGroupB = 0x20f0;
 constexpr uint32_t kTimerGroupBytes = 0x220;
@@ -255,10 +256,15 @@ void Mpic::write_gcr(uint32_t value) {
     if (before != after && outputs_.external_proxy) outputs_.external_proxy(after);
 }
 
-// A core is reset when its bit is set, not held in reset for as long as it is.
+// A core is reset when its bit is set, not held in reset for as long as it is. Without the lock: it
+// may have to finish an access to this device first.
 void Mpic::write_pir(uint32_t value) {
-    const uint32_t set = value & ~state_.pir;
-    state_.pir = value;
+    uint32_t set;
+    {
+        const std::lock_guard lock(mutex_);
+        value &= cpu_mask_;
+        set = value & ~std::exchange(state_.pir, value);
+    }
     for (unsigned cpu = 0; cpu < cpu_count_ && outputs_.reset_core; ++cpu)
         if ((set >> cpu & 1) != 0) outputs_.reset_core(cpu);
 }
@@ -348,7 +354,7 @@ uint32_t Mpic::read_global(uint32_t offset, unsigned cpu) {
         }
         case 0x1020:
             return state_.gcr;
-        case 0x1090:
+        case kPir:
             return state_.pir;
         case 0x10a0:  // IPIVPR0 … IPIVPR3
         case 0x10b0:
@@ -371,9 +377,6 @@ void Mpic::write_global(uint32_t offset, uint32_t value, unsigned cpu) {
     switch (offset) {
         case 0x1020:
             write_gcr(value);
-            break;
-        case 0x1090:
-            write_pir(value & cpu_mask_);
             break;
         case 0x10a0:
         case 0x10b0:
@@ -465,9 +468,10 @@ uint64_t Mpic::read(const MmioAccess& access) {
 
 void Mpic::write(const MmioAccess& access, uint64_t value) {
     if (access.size != 4 || access.offset >= kRegionBytes) return;
-    const std::lock_guard lock(mutex_);
     const auto offset = static_cast<uint32_t>(access.offset);
     const auto word = static_cast<uint32_t>(value);
+    if (offset == kPir) return write_pir(word);
+    const std::lock_guard lock(mutex_);
     if (offset >= kCpuBank) {
         write_cpu((offset - kCpuBank) / 0x1000, offset % 0x1000, word);
     } else if (offset >= kSourceBank) {

@@ -42,7 +42,8 @@ class Mpic final : public MmioDevice {
         std::function<void(bool enabled)> external_proxy;  // GCR[M] became, or is no longer, 11.
         // run_timers() is to be called when the clock reaches this; nothing: not needed.
         std::function<void(std::optional<uint64_t> nanoseconds)> deadline;
-        std::function<void(unsigned cpu)> reset_core;  // A bit of PIR was set.
+        // A bit of PIR was set; called without the device's lock.
+        std::function<void(unsigned cpu)> reset_core;
     };
 
     // `cpus` is 1 to kMaxCpus. Without a clock the timers stand still.

@@ -27,6 +27,10 @@ uint64_t host_nanoseconds() {
                                      .count());
 }
 
+int own_thread_id() {
+    return static_cast<int>(syscall(SYS_gettid));
+}
+
 // MAS1[TSIZE] counts powers of two of 1 KiB.
 uint32_t tsize_of(uint64_t bytes) {
     uint32_t tsize = 0;
@@ -109,7 +113,7 @@ Result<void> Guest::build(kvm::System& system, std::span<uint8_t> ram,
     warn_of_little_memory(*image);
     // At once, so that a debugger sees it before the first instruction.
     cpus_[0].start = image->start;
-    return enter_start_state(cpus_[0], image->start, false);
+    return enter_start_state(cpus_[0], image->start);
 }
 
 // The images fit, or there would be an error; but Linux unpacks an initrd beside itself, and where
@@ -234,14 +238,25 @@ void Guest::start_secondary(const machine::CpuStart& start) {
     changed_.notify_all();
 }
 
-// Its thread leaves KVM_RUN and waits for the CPU to be started anew.
+// Its thread leaves KVM_RUN, resets the core and waits for the CPU to be started anew. That has
+// happened when the CPU that asked for it goes on: it may start the other at once, and under the
+// virtual clock nothing may depend on when a thread gets there. One that resets itself has only to
+// go on, and so do two that reset each other at once.
 void Guest::reset_secondary(unsigned id) {
     Cpu& cpu = cpus_[id];
     must(kvm::set_stopped(*cpu.vcpu, true));
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     cpu.start.reset();
     ++cpu.resets;
     if (cpu.executing) cpu.vcpu->kick();
+    changed_.notify_all();
+    const auto own =
+        std::find_if(cpus_.begin(), cpus_.end(),
+                     [me = own_thread_id()](const Cpu& one) { return one.thread_id == me; });
+    if (own == cpus_.end()) return;
+    const unsigned own_resets = own->resets - (&*own == &cpu ? 1 : 0);
+    changed_.wait(lock,
+                  [&] { return stopping_ || cpu.waits_for_start || own->resets != own_resets; });
 }
 
 void Guest::start() {
@@ -314,12 +329,13 @@ bool Guest::shall_rest(const Cpu& cpu) const {
 // False once the vCPU is to execute no more.
 bool Guest::wait_while_paused(Cpu& cpu, unsigned resets) {
     std::unique_lock lock(mutex_);
-    if ((paused_ || cpu.held) && !stopping_) {
+    const auto is_over = [&] { return stopping_ || cpu.resets != resets; };
+    if ((paused_ || cpu.held) && !is_over()) {
         cpu.executing = false;
         changed_.notify_all();
-        changed_.wait(lock, [&] { return stopping_ || !(paused_ || cpu.held); });
+        changed_.wait(lock, [&] { return is_over() || !(paused_ || cpu.held); });
     }
-    cpu.executing = !stopping_ && cpu.resets == resets;
+    cpu.executing = !is_over();
     return cpu.executing;
 }
 
@@ -369,25 +385,31 @@ void Guest::set_timer(std::optional<uint64_t> nanoseconds) {
 // A vCPU's thread: waits to be started (secondaries: by the spin table), then runs.
 void Guest::run_thread(unsigned id) {
     Cpu& cpu = cpus_[id];
-    cpu.thread_id = static_cast<int>(syscall(SYS_gettid));
+    cpu.thread_id = own_thread_id();
     for (;;) {
         std::unique_lock lock(mutex_);
+        cpu.waits_for_start = true;
+        changed_.notify_all();
         changed_.wait(lock, [&] { return stopping_ || cpu.start; });
         if (stopping_) return;
+        cpu.waits_for_start = false;
         const machine::CpuStart start = *cpu.start;
         const unsigned resets = cpu.resets;
         lock.unlock();
         // The boot CPU has been there since before it could be held.
-        if (id != 0 || resets > 0)
-            if (auto entered = enter_start_state(cpu, start, resets > 0); !entered)
+        if (id != 0)
+            if (auto entered = enter_start_state(cpu, start); !entered)
                 return leave_with({GuestEnd::Reason::Failed, entered.error().message});
         run_vcpu(id, resets);
+        lock.lock();
+        if (stopping_) return;
+        lock.unlock();
+        if (auto reset = kvm::reset_core(*cpu.vcpu); !reset)
+            return leave_with({GuestEnd::Reason::Failed, reset.error().message});
     }
 }
 
-Result<void> Guest::enter_start_state(Cpu& cpu, const machine::CpuStart& start, bool again) {
-    if (again)
-        if (auto reset = kvm::reset_core(*cpu.vcpu); !reset) return reset;
+Result<void> Guest::enter_start_state(Cpu& cpu, const machine::CpuStart& start) {
     std::fill(cpu.tlb.begin(), cpu.tlb.end(), kvm_book3e_206_tlb_entry{});
     cpu.tlb[kTlb0Entries + start.mapping.tlb1_entry] = tlb_entry(start.mapping);
     if (auto told = kvm::dirty_tlb(*cpu.vcpu, cpu.tlb.size()); !told) return told;

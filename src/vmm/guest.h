@@ -118,7 +118,8 @@ class Guest {
         std::unique_ptr<kvm::Vcpu> vcpu;
         std::vector<kvm_book3e_206_tlb_entry> tlb;  // shared with KVM (KVM_CONFIG_TLB)
         std::optional<machine::CpuStart> start;     // where it starts, once that is known
-        unsigned resets = 0;                        // how often it was reset; guarded by mutex_
+        unsigned resets = 0;           // how often that was asked for; guarded by mutex_
+        bool waits_for_start = false;  // all of those are done; guarded by mutex_
         std::thread thread;
         std::atomic<int> thread_id{0};
         bool executing = false;  // between pauses; guarded by mutex_
@@ -135,7 +136,7 @@ class Guest {
     void wire_time(machine::MachineHooks& hooks);
 
     void run_thread(unsigned cpu);
-    Result<void> enter_start_state(Cpu& cpu, const machine::CpuStart& start, bool again);
+    Result<void> enter_start_state(Cpu& cpu, const machine::CpuStart& start);
     void run_vcpu(unsigned cpu, unsigned resets);
     bool wait_while_paused(Cpu& cpu, unsigned resets);
     void start_secondary(const machine::CpuStart& start);

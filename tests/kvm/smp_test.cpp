@@ -140,22 +140,7 @@ TEST(Smp, MemorySlotsChangeWhileCpusRun) {
 }
 
 TEST(Smp, GuestThatCanGoNoFurtherIsToldOnceByTheLastCpu) {
-    SoftGuest guest(host_clock(), 2);
-    guest.start({kNop, kSelf}, 0, 1, kSecond);
-    guest.start({kNop, kNop, kSelf});
-    // Whichever comes last leaves with KVM_EXIT_HLT; then both are kicked.
-    std::atomic<int> reasons[2] = {0, 0};
-    const auto run = [&](unsigned id) {
-        reasons[id] = guest.run(id);
-        for (const unsigned other : {0u, 1u})
-            guest.vcpu(other).kick();
-    };
-    std::thread first(run, 0);
-    std::thread second(run, 1);
-    first.join();
-    second.join();
-    EXPECT_EQ(std::min<int>(reasons[0], reasons[1]), -EINTR);
-    EXPECT_EQ(std::max<int>(reasons[0], reasons[1]), KVM_EXIT_HLT);
+    expect_no_way_on_to_be_told_once(host_clock());
 }
 
 TEST(Smp, StoppedCpuGoesOnWhenAnotherChangesItsCode) {

@@ -4,9 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "guest_code.h"
@@ -152,6 +155,27 @@ class SoftGuest {
 inline guest::Code say(unsigned gpr) {
     using guest::operator+;
     return guest::load(31, kDevice) + guest::Code{guest::stw(gpr, 0, 31)};
+}
+
+// Of two CPUs that can go no further whichever comes last leaves with KVM_EXIT_HLT; then both are
+// kicked.
+inline void expect_no_way_on_to_be_told_once(const SoftOptions& options) {
+    constexpr uint32_t kOther = 0x4000;
+    SoftGuest guest(options, 2);
+    guest.start({guest::kNop, guest::kSelf}, 0, 1, kOther);
+    guest.start({guest::kNop, guest::kNop, guest::kSelf});
+    std::atomic<int> reasons[2] = {0, 0};
+    const auto run = [&](unsigned id) {
+        reasons[id] = guest.run(id);
+        for (const unsigned other : {0u, 1u})
+            guest.vcpu(other).kick();
+    };
+    std::thread first(run, 0);
+    std::thread second(run, 1);
+    first.join();
+    second.join();
+    EXPECT_EQ(std::min<int>(reasons[0], reasons[1]), -EINTR);
+    EXPECT_EQ(std::max<int>(reasons[0], reasons[1]), KVM_EXIT_HLT);
 }
 
 }  // namespace perfvisor::kvm

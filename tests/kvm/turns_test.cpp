@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <optional>
 #include <thread>
 
 #include "soft_guest.h"
@@ -400,21 +401,57 @@ TEST_P(TurnsTest, TimeBasesStopAndGoOnAsOne) {
 }
 
 TEST_P(TurnsTest, GuestThatCanGoNoFurtherIsToldOnce) {
-    SoftGuest guest(options(), 2);
-    guest.start({kNop, kSelf}, 0, 1, kSecond);
-    guest.start({kNop, kNop, kSelf});
-    std::atomic<int> reasons[2] = {0, 0};
-    const auto run = [&](unsigned id) {
-        reasons[id] = guest.run(id);
-        for (const unsigned other : {0u, 1u})
-            guest.vcpu(other).kick();
-    };
-    std::thread first(run, 0);
-    std::thread second(run, 1);
-    first.join();
-    second.join();
-    EXPECT_EQ(std::min<int>(reasons[0], reasons[1]), -EINTR);
-    EXPECT_EQ(std::max<int>(reasons[0], reasons[1]), KVM_EXIT_HLT);
+    expect_no_way_on_to_be_told_once(options());
+}
+
+// A CPU that is reset has nothing left of its turns, whatever it did: it waits for ever here, or
+// has left for the VMM with the turn. It begins anew when it is released, at the same time in every
+// run, whenever its thread comes.
+TEST_P(TurnsTest, ResetCpuBeginsAnew) {
+    for (const Code& before : {Code{kWait, kSelf}, say(3), Code{addi(7, 7, 1), b(-4)}}) {
+        std::optional<Outcome> first;
+        for (const int late : {0, 1, 2, 0}) {
+            SoftGuest guest(options(), 2);
+            guest.start(before, 0, 1, kSecond);
+            guest.start(load(8, 3 * Turns::kTurn) + Code{mtspr(9, 8), bdnz(0)} + say(3) +
+                        Code{addi(6, 6, 1), b(-4)});
+            const std::atomic<bool> never{false};
+            const bool leaves = before == say(3);
+            {
+                Cpu boot([&] { return run_on(guest, 0, never); });
+                Second second(guest);
+                if (!leaves) {
+                    EXPECT_EQ(boot.reason(), KVM_EXIT_MMIO);
+                    second.stop();
+                } else {  // with the turn: CPU 0 goes on when it is reset
+                    EXPECT_EQ(second.reason(), KVM_EXIT_MMIO);
+                }
+                EXPECT_TRUE(set_stopped(guest.vcpu(1), true));
+                EXPECT_TRUE(reset_core(guest.vcpu(1)));
+                if (leaves) {
+                    EXPECT_EQ(boot.reason(), KVM_EXIT_MMIO);
+                }
+            }
+            ASSERT_TRUE(dirty_tlb(guest.vcpu(1), guest.tlb(1).size()));
+            guest.start({kMftb5, addi(6, 6, 1), b(-4)}, 0, 1, kSecond);
+            ASSERT_TRUE(set_stopped(guest.vcpu(1), false));
+            ASSERT_TRUE(set_deadline(guest.vcpu(), 1'000'000));
+            Cpu boot([&] { return run_on(guest, 0, never); });
+            std::this_thread::sleep_for(std::chrono::milliseconds(late));
+            Second second(guest);
+            EXPECT_EQ(boot.reason(), -EINTR);
+            second.stop();
+            Outcome outcome;
+            outcome.time = *guest_time(guest.vm());
+            for (const unsigned id : {0u, 1u}) {
+                outcome.regs[id] = guest.regs(id);
+                outcome.totals[id] = totals_of(guest.vcpu(id));
+            }
+            EXPECT_GT(outcome.regs[1].gpr[6], 1000u);
+            if (!first) first = outcome;
+            EXPECT_TRUE(outcome == *first) << "late by " << late << " ms";
+        }
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Engines, TurnsTest, testing::ValuesIn(soft_engines()),

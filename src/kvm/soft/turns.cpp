@@ -30,9 +30,17 @@ void Turns::leave(SoftVcpu& vcpu) {
     }
     if (executed_last_ == &vcpu) executed_last_ = nullptr;
     seats_.erase(place);
-    // The others may have waited for it.
-    for (const auto& seat : seats_)
-        call(*seat);
+    call_all();
+}
+
+void Turns::reset(SoftVcpu& vcpu) {
+    const std::lock_guard lock(mutex_);
+    Seat& seat = seat_of(vcpu);
+    seat.last = {};
+    seat.hopeless = false;
+    if (!std::exchange(seat.away, false)) return;
+    left_ = 0;
+    call_all();
 }
 
 Turns::Seat& Turns::seat_of(SoftVcpu& vcpu) {
@@ -73,6 +81,12 @@ int Turns::run(SoftVcpu& own) {
 void Turns::call(Seat& seat) {
     seat.called = true;
     seat.vcpu->wake_thread();
+}
+
+// Those that may have waited for one that is not to come.
+void Turns::call_all() {
+    for (const auto& seat : seats_)
+        call(*seat);
 }
 
 // Executes turn after turn until the caller has to leave KVM_RUN or nothing can go on without

@@ -49,6 +49,9 @@ class Turns {
 
     void join(SoftVcpu& vcpu);
     void leave(SoftVcpu& vcpu);
+    // The vCPU, which is not in KVM_RUN, was reset: what its turns came to before is no more, and a
+    // turn that it left with is over.
+    void reset(SoftVcpu& vcpu);
     // KVM_RUN on the vCPU's own thread.
     int run(SoftVcpu& vcpu);
     // True while a thread executes, and looks at every CPU's turn after: then there is no need to
@@ -80,6 +83,7 @@ class Turns {
     unsigned sharers(const Seat& executing) const;
     Seat* last_of_the_stuck();
     static void call(Seat& seat);
+    void call_all();
 
     VirtualClock& clock_;
     std::mutex mutex_;

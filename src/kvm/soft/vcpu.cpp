@@ -305,6 +305,7 @@ void SoftVcpu::reset() {
     reset_reported_ = 0;
     core_.reset();
     engine_->flush();
+    if (time_.skips_idle_time()) vm_.turns().reset(*this);
 }
 
 // New registers: what KVM_RUN left half done belongs to the old ones.
