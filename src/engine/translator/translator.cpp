@@ -403,7 +403,9 @@ bool Translator::record_trace() {
     const auto head = static_cast<uint32_t>(state.pc);
     path_.clear();
     code_changed_ = false;
+    records_ = true;
     const bool answered = follow_path(mode);
+    records_ = false;
     if (!emitter_.has_room()) next_region();
     Block* plain = blocks_.find(physical, head, mode.bits());
     const bool usable = !path_.empty() && !code_changed_;
@@ -529,6 +531,23 @@ uint64_t Translator::execute_op(void* self, const interpreter::Op* op) {
     return translator.code_changed_ ? x64::kChanged : x64::kDone;
 }
 
+// dcbz: what follows it in the same page is translated code's.
+uint64_t Translator::execute_zero(void* self, const interpreter::Op* op) {
+    auto& translator = *static_cast<Translator*>(self);
+    const uint64_t status = execute_op(self, op);
+    const auto& gpr = translator.core_.state.gpr;
+    if (status == x64::kDone)
+        translator.enter_page(static_cast<uint32_t>((op->a == 0 ? 0 : gpr[op->a]) + gpr[op->b]));
+    return status;
+}
+
+uint64_t Translator::enable_interrupts(void* self) {
+    auto& translator = *static_cast<Translator*>(self);
+    CpuState& state = translator.core_.state;
+    translator.core_.set_msr(state.msr | core::msr::kEE);
+    return state.attention.load(std::memory_order_relaxed) != 0 ? x64::kChanged : x64::kDone;
+}
+
 // Another kind of blocks is to go on, or the instructions that are left of this run's are too many
 // for what comes next: the model may have been told of more than one instruction's most.
 bool Translator::model_wants_a_look() const {
@@ -597,6 +616,8 @@ x64::Callbacks Translator::callbacks() {
             load_reserve,
             store_conditional,
             execute_op,
+            execute_zero,
+            enable_interrupts,
             execute_last_op,
             execute_told,
             execute_last_told};
@@ -618,7 +639,9 @@ void Translator::flush() {
 
 void Translator::code_changed(uint64_t physical, uint64_t length) {
     interpreter_.code_changed(physical, length);
-    if (blocks_.invalidate(physical, length)) code_changed_ = true;
+    // While a path is recorded it matters too where there is no block: only the interpreter has
+    // been there.
+    if (blocks_.invalidate(physical, length) || records_) code_changed_ = true;
 }
 
 void Translator::translations_changed(uint64_t ea, uint64_t size) {

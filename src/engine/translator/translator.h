@@ -119,6 +119,8 @@ class Translator final : public Engine,
     static x64::LoadResult load_reserve(void* self, uint64_t ea);
     static uint64_t store_conditional(void* self, uint64_t ea, uint64_t value);
     static uint64_t execute_op(void* self, const interpreter::Op* op);
+    static uint64_t execute_zero(void* self, const interpreter::Op* op);
+    static uint64_t enable_interrupts(void* self);
     static uint64_t execute_last_op(void* self, const interpreter::Op* op);
     static uint64_t execute_told(void* self, const ToldOp* told);
     static uint64_t execute_last_told(void* self, const ToldOp* told);
@@ -153,6 +155,7 @@ class Translator final : public Engine,
     bool is_cold_ = false;
     // How often code without a block was looked for, by physical address; several share a place.
     std::vector<uint8_t> visits_ = std::vector<uint8_t>(kVisits);
+    bool records_ = false;  // record_trace()
     bool code_changed_ = false;
     bool mmio_asked_ = false;         // the instruction at pc waits for an MMIO answer
     bool whole_blocks_ = false;       // run_whole_blocks()

@@ -16,10 +16,12 @@ bool is_refusal(interpreter::Handler handler) {
 }
 
 // isync has nothing to do here: code that changes is dropped at once, and what changes the context
-// ends its block.
+// ends its block. What changes MSR[EE] alone may go on.
 bool is_block_end(const GuestInstruction& instruction) {
     if (instruction.refused) return true;
-    if (instruction.opcode == Opcode::Isync) return false;
+    if (instruction.opcode == Opcode::Isync || instruction.opcode == Opcode::Wrtee ||
+        instruction.opcode == Opcode::Wrteei)
+        return false;
     if (is_side_exit(instruction)) return isa::bd(instruction.word) <= 0;
     return instruction.decoded.ends_block ||
            changes_summary_overflow(instruction.opcode, instruction.word);
@@ -117,6 +119,9 @@ bool may_be_inside_trace(const core::CoreModel& model, uint32_t word, Mode mode)
     switch (in.opcode) {
         case Opcode::Isync:
             return true;
+        case Opcode::Wrtee:
+        case Opcode::Wrteei:
+            return !in.refused;
         case Opcode::B:
             return isa::li(word) != 4;
         case Opcode::Bc:

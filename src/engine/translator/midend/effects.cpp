@@ -42,6 +42,7 @@ enum class Kind : uint8_t {
     Branch,
     FromSpr,
     ToSpr,
+    InterruptEnable,
 };
 
 struct Shape {
@@ -178,6 +179,12 @@ Shape shape_of(Opcode opcode) {
             return {Kind::LoadMultiple};
         case Opcode::Stmw:
             return {Kind::StoreMultiple};
+        case Opcode::Dcbz:
+        case Opcode::Dcbzl:
+            return {Kind::Store, false, false, false, kIndexed};
+        case Opcode::Wrtee:
+        case Opcode::Wrteei:
+            return {Kind::InterruptEnable};
         case Opcode::Lfs:
         case Opcode::Lfd:
             return {Kind::FloatLoad};
@@ -358,6 +365,10 @@ Effects effects_of(const GuestInstruction& in) {
         case Kind::FromSpr:
             if (!is_link_or_count(w)) return Effects::unknown();
             effects.writes = bit(d);
+            break;
+        case Kind::InterruptEnable:
+            effects.reads = bit(d);
+            effects.may_leave = true;
             break;
         case Kind::ToSpr:
             if (!is_link_or_count(w)) return Effects::unknown();

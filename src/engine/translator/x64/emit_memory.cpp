@@ -86,7 +86,7 @@ std::optional<Emitter::Access> Emitter::store_access(Opcode opcode) {
 }
 
 bool Emitter::emit_memory(const GuestInstruction& in) {
-    return emit_load(in) || emit_store(in) || emit_multiple(in);
+    return emit_load(in) || emit_store(in) || emit_multiple(in) || emit_zero_line(in);
 }
 
 // ---- addresses ----
@@ -384,6 +384,28 @@ bool Emitter::emit_multiple(const GuestInstruction& in) {
     later([this, &in, slow, stopped, done] {
         L(*slow);
         call_handler(in, stopped, done);
+    });
+    return true;
+}
+
+// dcbz, dcbzl
+bool Emitter::emit_zero_line(const GuestInstruction& in) {
+    const bool is_zero = in.opcode == Opcode::Dcbz || in.opcode == Opcode::Dcbzl;
+    if (!is_zero || writes_addresses()) return false;
+    const auto line = static_cast<int>(core_.model().cache_line);
+    constexpr int kXmmBytes = 16;
+    Label *slow = new_label(), *done = new_label();
+    Label* stopped = stopped_at(in);
+    address(in, {0, true, false});
+    and_(eax, -line);
+    translate(0, kWritePages, slow);
+    vpxor(xmm0, xmm0, xmm0);
+    for (int at = 0; at < line; at += kXmmBytes)
+        vmovdqu(xword[rcx + rax + at], xmm0);
+    L(*done);
+    later([this, &in, slow, stopped, done] {
+        L(*slow);
+        call_handler(in, stopped, done, calls().execute_zero);
     });
     return true;
 }

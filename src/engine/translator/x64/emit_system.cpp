@@ -15,7 +15,39 @@ constexpr unsigned kPrivileged = 0x10;
 
 }  // namespace
 
+// wrtee, wrteei. Where interrupts become enabled one may be waiting: it comes before the next
+// instruction.
+bool Emitter::emit_interrupt_enable(const GuestInstruction& in) {
+    constexpr uint32_t kEe = core::msr::kEE;
+    const auto disable = [this] { and_(dword[kState + kMsrOffset], ~kEe); };
+    const bool immediate = in.opcode == Opcode::Wrteei;
+    if (!immediate && in.opcode != Opcode::Wrtee) return false;
+    if (immediate && !(in.word & kEe)) {
+        disable();
+        return true;
+    }
+    Label *off = new_label(), *done = new_label();
+    Label* stopped = stopped_at(in);
+    if (!immediate) {
+        test(use(isa::rd(in.word), eax), kEe);
+        jz(*off);
+        later([this, off, done, disable] {
+            L(*off);
+            disable();
+            jmp(*done);
+        });
+    }
+    test(dword[kState + kMsrOffset], kEe);
+    jnz(*done);
+    call(calls().enable_interrupts);
+    test(edx, edx);
+    jnz(*stopped);
+    L(*done);
+    return true;
+}
+
 bool Emitter::emit_system(const GuestInstruction& in) {
+    if (emit_interrupt_enable(in)) return true;
     const uint32_t w = in.word;
     if (in.opcode == Opcode::Mfmsr) {
         const Reg32 value = target(isa::rd(w), eax);

@@ -342,11 +342,12 @@ interpreter::Op Emitter::nothing_behind() {
     return {stop, 0, 0, 0, 0, 0};
 }
 
-void Emitter::call_handler(const GuestInstruction& in, Label* stopped, Label* done) {
+void Emitter::call_handler(const GuestInstruction& in, Label* stopped, Label* done,
+                           const uint8_t* execute) {
     Label* ops = new_label();
     restore_registers();
     lea_label(rax, *ops);
-    call(calls().execute);
+    call(execute);
     load_exchanged();
     test(edx, edx);
     jz(*done);

@@ -57,7 +57,11 @@ class Emitter : private Xbyak::CodeGenerator {
     bool emit_native(const GuestInstruction& in);
     void emit_fallback(const GuestInstruction& in);
     // Calls the interpreter's handler in cold code, then goes on at `done`, or at stopped_at().
-    void call_handler(const GuestInstruction& in, Label* stopped, Label* done);
+    void call_handler(const GuestInstruction& in, Label* stopped, Label* done) {
+        call_handler(in, stopped, done, calls().execute);
+    }
+    void call_handler(const GuestInstruction& in, Label* stopped, Label* done,
+                      const uint8_t* execute);
     void emit_last(const GuestInstruction& in);
     void emit_ops(Label& label, const GuestInstruction& in, const interpreter::Op& behind);
     static interpreter::Op nothing_behind();
@@ -225,6 +229,7 @@ class Emitter : private Xbyak::CodeGenerator {
     bool emit_load(const GuestInstruction& in);
     bool emit_store(const GuestInstruction& in);
     bool emit_multiple(const GuestInstruction& in);
+    bool emit_zero_line(const GuestInstruction& in);
     void multiple_in_window(const GuestInstruction& in, unsigned first, bool is_load,
                             Label* stopped);
     // The instructions of the run that begins at index_.
@@ -259,6 +264,7 @@ class Emitter : private Xbyak::CodeGenerator {
 
     // ---- emit_system.cpp ----
     bool emit_system(const GuestInstruction& in);
+    bool emit_interrupt_enable(const GuestInstruction& in);
 
     // ---- emit_float.cpp ----
     struct FloatOperation;

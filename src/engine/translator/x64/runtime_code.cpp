@@ -46,6 +46,8 @@ class Generator : public Xbyak::CodeGenerator {
             calls.load_reserve = emit_access(callbacks_.load_reserve);
             calls.store_conditional = emit_access(callbacks_.store_conditional);
             calls.execute = emit_execute(callbacks_.execute);
+            calls.execute_zero = emit_execute(callbacks_.execute_zero);
+            calls.enable_interrupts = emit_enable_interrupts();
             calls.execute_told = emit_execute(callbacks_.execute_told);
         }
         code.dispatch_edge = emit_dispatch_edge();
@@ -260,6 +262,16 @@ class Generator : public Xbyak::CodeGenerator {
         align(16);
         const uint8_t* start = getCurr();
         call_access(function);
+        return start;
+    }
+    const uint8_t* emit_enable_interrupts() {
+        align(16);
+        const uint8_t* start = getCurr();
+        save_scratch();
+        call_function(callbacks_.enable_interrupts);
+        mov(edx, eax);
+        load_scratch();
+        ret();
         return start;
     }
     const uint8_t* emit_condition_word() {

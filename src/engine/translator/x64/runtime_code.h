@@ -53,6 +53,8 @@ struct Callbacks {
     // Sets CR0 in CpuState.
     uint64_t (*store_conditional)(void* engine, uint64_t ea, uint64_t value);
     uint64_t (*execute)(void* engine, const interpreter::Op* op);
+    uint64_t (*execute_zero)(void* engine, const interpreter::Op* op);
+    uint64_t (*enable_interrupts)(void* engine);
     uint64_t (*execute_last)(void* engine, const interpreter::Op* op);
     // The same where the timing model is told of it.
     uint64_t (*execute_told)(void* engine, const ToldOp* op);
@@ -79,9 +81,11 @@ struct RuntimeCode {
         // As load[2] and store[2], for lwarx and stwcx.
         const uint8_t* load_reserve;
         const uint8_t* store_conditional;
-        const uint8_t* execute;       // rax: const Op*; gives edx, the status
-        const uint8_t* execute_last;  // rax: const Op*. Jumped to; the end of a block
-        const uint8_t* execute_told;  // rax: const ToldOp*, and so on
+        const uint8_t* execute;            // rax: const Op*; gives edx, the status
+        const uint8_t* execute_zero;       // the same for dcbz
+        const uint8_t* enable_interrupts;  // sets MSR[EE]; gives edx, the status
+        const uint8_t* execute_last;       // rax: const Op*. Jumped to; the end of a block
+        const uint8_t* execute_told;       // rax: const ToldOp*, and so on
         const uint8_t* execute_last_told;
     } calls[2];
     const uint8_t* end;  // first byte behind
