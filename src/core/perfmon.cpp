@@ -235,10 +235,6 @@ uint64_t PerfMon::source_total(const Counter& c) const {
     }
 }
 
-uint64_t PerfMon::max_per_instruction(const Event& event) const {
-    return event.source.kind == EventSource::Kind::Cycles ? max_cycles_ : event.max_per_instruction;
-}
-
 // Decides anew which counters run. The PMCs are up to date.
 void PerfMon::refresh(uint32_t msr) {
     watched_msr_ = 0;
@@ -415,7 +411,7 @@ uint64_t PerfMon::increments_to(const Counter& c, uint64_t count) const {
     const EventSource::Kind kind = source.counter->event->source.kind;
     if (waited_total(*source.counter)) return kNever;
     if (kind == EventSource::Kind::Cycles && state_.model.always) return kNever;
-    const uint64_t most = max_per_instruction(*source.counter->event);
+    const uint64_t most = source.counter->event->max_per_instruction;
     return source.increments / most + (source.increments % most != 0);
 }
 

@@ -144,9 +144,6 @@ class PerfMon {
     // threshold event is counted when it lasts longer.
     uint32_t threshold(unsigned pmc) const;
 
-    // The most cycles one instruction can take under the timing model in use (1: the simple one).
-    void set_max_cycles_per_instruction(uint32_t cycles) { max_cycles_ = cycles ? cycles : 1; }
-
     // Core::mirror and Core::differences.
     void mirror(const PerfMon& from);
     bool operator==(const PerfMon& other) const;
@@ -170,15 +167,14 @@ class PerfMon {
 
     template <typename T>
     static auto fields(T& of) {
-        return std::tie(of.available_, of.time_base_pending_, of.pmgc0_, of.max_cycles_,
-                        of.watched_msr_, of.counters_, of.order_, of.order_count_);
+        return std::tie(of.available_, of.time_base_pending_, of.pmgc0_, of.watched_msr_,
+                        of.counters_, of.order_, of.order_count_);
     }
     std::optional<Pmr> decode(unsigned pmr) const;
     uint32_t& storage(Pmr pmr);
     uint32_t writable(Pmr::Kind kind) const;
     uint64_t source_total(const Counter& c) const;
     void store(Pmr pmr, uint32_t value);
-    uint64_t max_per_instruction(const Event& event) const;
     void select_event(Counter& c);
     bool chained(const Counter& c) const;
     bool live(const Counter& c) const;
@@ -213,7 +209,6 @@ class PerfMon {
     bool available_ = false;
     bool time_base_pending_ = false;  // a transition was signalled and its interrupt not yet taken
     uint32_t pmgc0_ = 0;
-    uint32_t max_cycles_ = 1;
     uint32_t watched_msr_ = 0;  // MSR bits that some live counter's freeze bits look at
     std::array<Counter, kMaxPmcs> counters_{};
     // The running counters, each chained one after the counter whose wraps it counts.

@@ -45,8 +45,7 @@ struct Event {
     EventSource source;
     // The most that one unit of an engine's budget (one instruction, completed or ended by an
     // interrupt) can add; PerfMon::instructions_to_event divides by it. 0: counts nothing.
-    // For cycles the simple model's bound, which a timing model raises
-    // (PerfMon::set_max_cycles_per_instruction).
+    // Of cycles under the simple model; what the timing model says it is asked to wait for.
     uint8_t max_per_instruction;
     uint8_t pmc_mask;  // bit n: PMCn can count it
     const char* description;

@@ -54,8 +54,6 @@ Timers::Timers(CpuState& state, const TimeSource& source) : state_(state), sourc
 }
 
 void Timers::reset() {
-    frozen_ = false;
-    lost_ = 0;
     offset_ = 0;  // the source's own count, so that all cores of a VM agree
     last_time_base_ = 0;
     dec_zero_ = kNever;
@@ -64,7 +62,7 @@ void Timers::reset() {
 }
 
 uint64_t Timers::running() const {
-    return frozen_ ? frozen_at_ : source_.ticks(state_.totals.cycles()) - lost_;
+    return source_.ticks(state_.totals.cycles());
 }
 
 uint64_t Timers::time_base() const {
@@ -188,7 +186,6 @@ bool Timers::watchdog_pending() const {
 }
 
 uint64_t Timers::ticks_to_next_event() const {
-    if (frozen_) return kNever;
     const uint64_t now = running(), time = now + offset_;
     uint64_t ticks = kNever;
     if (dec_zero_ != kNever && !(tsr_ & kTsrDis)) ticks = dec_zero_ > now ? dec_zero_ - now : 0;
@@ -215,17 +212,6 @@ uint64_t Timers::cycles_to_next_event() const {
     if (ticks == kNever) return kNever;
     const uint64_t cycles = state_.totals.cycles();
     return source_.cycles_until(saturating_add(source_.ticks(cycles), ticks), cycles);
-}
-
-void Timers::freeze(bool frozen) {
-    if (frozen == frozen_) return;
-    if (frozen) {
-        frozen_at_ = running();
-        frozen_ = true;
-    } else {
-        frozen_ = false;
-        lost_ = source_.ticks(state_.totals.cycles()) - frozen_at_;
-    }
 }
 
 }  // namespace perfvisor::core

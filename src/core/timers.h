@@ -54,8 +54,6 @@ class Timers {
     // The same as cycles from now by the source; UINT64_MAX if never or unknown.
     uint64_t cycles_to_next_event() const;
 
-    // Stops and restarts the time base (global utilities' freeze).
-    void freeze(bool frozen);
     // For save and restore: sets TBL and TBU at once.
     void write_time_base(uint64_t value);
 
@@ -68,11 +66,11 @@ class Timers {
 
     template <typename T>
     static auto fields(T& of) {
-        return std::tie(of.offset_, of.lost_, of.frozen_at_, of.last_time_base_, of.dec_zero_,
-                        of.decar_, of.tcr_, of.tsr_, of.reset_request_, of.frozen_);
+        return std::tie(of.offset_, of.last_time_base_, of.dec_zero_, of.decar_, of.tcr_, of.tsr_,
+                        of.reset_request_);
     }
 
-    // Ticks the time base has run for, without what it missed while frozen.
+    // Ticks the time base has run for.
     uint64_t running() const;
     void update_decrementer(uint64_t now);
     void watchdog_time_outs(uint64_t count);
@@ -80,13 +78,10 @@ class Timers {
     CpuState& state_;
     const TimeSource& source_;
     uint64_t offset_ = 0;          // time base = running() + offset_
-    uint64_t lost_ = 0;            // ticks spent frozen
-    uint64_t frozen_at_ = 0;       // running() while frozen
     uint64_t last_time_base_ = 0;  // at the last update()
     uint64_t dec_zero_ = kNever;   // running() at which the decrementer reaches 0
     uint32_t decar_ = 0, tcr_ = 0, tsr_ = 0;
     unsigned reset_request_ = 0;
-    bool frozen_ = false;
 };
 
 }  // namespace perfvisor::core

@@ -14,7 +14,6 @@ namespace perfvisor::core {
 namespace {
 
 constexpr unsigned kPmcs = 4;
-constexpr uint32_t kMaxCycles = 5;
 constexpr unsigned kHidden = ~0u;  // stands for the hidden state among PMR numbers
 
 // What one instruction adds to each total.
@@ -122,9 +121,7 @@ struct Reference {
 
 class Duel {
   public:
-    explicit Duel(unsigned seed) : random_(seed), triggers_(seed % 2 == 0) {
-        m_.pm.set_max_cycles_per_instruction(kMaxCycles);
-    }
+    explicit Duel(unsigned seed) : random_(seed), triggers_(seed % 2 == 0) {}
 
     void run(unsigned rounds) {
         for (unsigned round = 0; round < rounds && !testing::Test::HasFailure(); ++round) {
@@ -150,7 +147,6 @@ class Duel {
             return s;
         }
         set(Total::Instructions, 1);
-        set(Total::StallCycles, one_in(4) ? pick(kMaxCycles) : 0);
         const uint32_t kind = pick(10);
         if (kind == 0) set(Total::Loads, one_in(10) ? 32 : 1);
         if (kind == 1) set(Total::Stores, one_in(10) ? pick(33) : 1);

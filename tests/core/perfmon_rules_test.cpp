@@ -464,13 +464,14 @@ TEST_F(PerfMonRule, ADeadlineOfLoadsAllowsForMultiples) {
     EXPECT_EQ(m.pm.instructions_to_event(), 1u);
 }
 
-TEST_F(PerfMonRule, ADeadlineOfCyclesFollowsTheTimingModelsBound) {
+// The timing model's cycles have no bound an instruction: the model is asked to wait for them.
+TEST_F(PerfMonRule, ADeadlineOfCyclesIsOneInInstructionsUnlessTheTimingModelHasIt) {
     m.set(kPmlca0, event(1) | kCE);
     m.set(kPmgc0, kPMIE);
     m.set(kPmc0, 0x80000000 - 1000);
     EXPECT_EQ(m.pm.instructions_to_event(), 1000u);
-    m.pm.set_max_cycles_per_instruction(300);
-    EXPECT_EQ(m.pm.instructions_to_event(), 4u);
+    m.state.model.always = timing_part::kAll;
+    EXPECT_EQ(m.pm.instructions_to_event(), kNever);
 }
 
 TEST_F(PerfMonRule, TheNearestOfSeveralDeadlinesCounts) {

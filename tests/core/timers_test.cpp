@@ -202,21 +202,6 @@ TEST_F(TimersTest, WrcIsStickyUntilReset) {
     EXPECT_EQ(timers.tcr(), 0u);
 }
 
-TEST_F(TimersTest, AFrozenTimeBaseStandsStill) {
-    timers.write_decrementer(100);
-    pass(30);
-    timers.freeze(true);
-    pass(1000);
-    EXPECT_EQ(timers.time_base(), 30u);
-    EXPECT_EQ(timers.decrementer(), 70u);
-    EXPECT_EQ(timers.ticks_to_next_event(), kNever);
-    EXPECT_EQ(tsr() & kDis, 0u);
-    timers.freeze(false);
-    pass(70);
-    EXPECT_TRUE(tsr() & kDis);
-    EXPECT_EQ(timers.time_base(), 100u);
-}
-
 // What the deadline says and what update() does must be the same for any settings.
 TEST_F(TimersTest, NothingChangesBeforeTheDeadlineAndSomethingAtIt) {
     Random random(7);

@@ -265,9 +265,6 @@ void Fuzzer::outside_event() {
             core.mmu().forget_all();
             break;
         case 8:
-            core.timers().freeze(one_in(2));
-            break;
-        case 9:
             guest_.state().gpr[below(32)] = value();
             break;
         default:
