@@ -21,6 +21,9 @@ enum Flag : uint32_t {
                              // engine must bring totals up to date before it executes.
     kMultiple = 1u << 7,     // lmw/stmw, string: one micro-op per word transferred.
     kByteReverse = 1u << 8,
+    kUpdate = 1u << 9,       // A load or store that leaves its address in rA.
+    kReadsCarry = 1u << 10,  // XER[CA]
+    kWritesCarry = 1u << 11,
 };
 
 // Categories of the Power ISA, to say which core has an instruction.

@@ -50,36 +50,6 @@ constexpr uint8_t fpr(unsigned n) {
     return static_cast<uint8_t>(kFpr + n);
 }
 
-bool updates(Opcode opcode) {
-    switch (opcode) {
-        case Opcode::Lwzu:
-        case Opcode::Lbzu:
-        case Opcode::Lhzu:
-        case Opcode::Lhau:
-        case Opcode::Stwu:
-        case Opcode::Stbu:
-        case Opcode::Sthu:
-        case Opcode::Lwzux:
-        case Opcode::Lbzux:
-        case Opcode::Lhzux:
-        case Opcode::Lhaux:
-        case Opcode::Stwux:
-        case Opcode::Stbux:
-        case Opcode::Sthux:
-        case Opcode::Lfsu:
-        case Opcode::Lfdu:
-        case Opcode::Stfsu:
-        case Opcode::Stfdu:
-        case Opcode::Lfsux:
-        case Opcode::Lfdux:
-        case Opcode::Stfsux:
-        case Opcode::Stfdux:
-            return true;
-        default:
-            return false;
-    }
-}
-
 MemoryUse cache_use(Opcode opcode) {
     switch (opcode) {
         case Opcode::Dcbt:
@@ -167,7 +137,7 @@ void describe_memory(Instruction& in, const isa::Instruction& row, uint32_t word
         const bool indexed =
             row.match >> 26 == 31 && !(row.flags & isa::kMultiple && row.opcode != Opcode::Lswx &&
                                        row.opcode != Opcode::Stswx);
-        if (isa::ra(word) != 0 || updates(row.opcode)) in.base = gpr(isa::ra(word));
+        if (isa::ra(word) != 0 || (row.flags & isa::kUpdate)) in.base = gpr(isa::ra(word));
         if (indexed) in.index = gpr(isa::rb(word));
         if (row.match >> 26 != 31) in.displacement = isa::si(word);
     }
@@ -187,7 +157,7 @@ void describe_memory(Instruction& in, const isa::Instruction& row, uint32_t word
     } else {
         registers.read(data);
     }
-    if (updates(row.opcode)) {
+    if (row.flags & isa::kUpdate) {
         registers.write(in.base);
         in.ops = 2;
     }
@@ -255,70 +225,11 @@ void describe_unit(Instruction& in, Opcode opcode) {
     }
 }
 
-void describe_carry(Instruction& in, Opcode opcode) {
-    Registers registers(in);
-    switch (opcode) {
-        case Opcode::Adde:
-        case Opcode::Subfe:
-        case Opcode::Addme:
-        case Opcode::Addze:
-        case Opcode::Subfme:
-        case Opcode::Subfze:
-            registers.read(kCarry);
-            registers.write(kCarry);
-            break;
-        case Opcode::Addic:
-        case Opcode::AddicRc:
-        case Opcode::Subfic:
-        case Opcode::Addc:
-        case Opcode::Subfc:
-        case Opcode::Sraw:
-        case Opcode::Srawi:
-            registers.write(kCarry);
-            break;
-        default:
-            break;
-    }
-}
-
+// Condition fields that no operand names as one.
 void describe_condition(Instruction& in, Opcode opcode, uint32_t word) {
-    const auto written = [&](unsigned field) { in.writes_cr |= field_bit(field); };
     switch (opcode) {
-        case Opcode::Crand:
-        case Opcode::Crandc:
-        case Opcode::Creqv:
-        case Opcode::Crnand:
-        case Opcode::Crnor:
-        case Opcode::Cror:
-        case Opcode::Crorc:
-        case Opcode::Crxor:
-            in.reads_cr = field_bit(isa::ra(word) / 4) | field_bit(isa::rb(word) / 4) |
-                          field_bit(isa::rd(word) / 4);
-            written(isa::rd(word) / 4);
-            break;
-        case Opcode::Mcrf:
-            in.reads_cr = field_bit(isa::crfs(word));
-            written(isa::crfd(word));
-            break;
-        case Opcode::Mcrxr:
-        case Opcode::Mcrfs:
-        case Opcode::Cmp:
-        case Opcode::Cmpl:
-        case Opcode::Cmpi:
-        case Opcode::Cmpli:
-        case Opcode::Fcmpu:
-        case Opcode::Fcmpo:
-            written(isa::crfd(word));
-            break;
         case Opcode::Mfcr:
             in.reads_cr = 0xff;
-            break;
-        case Opcode::Mfocrf:
-            in.reads_cr = static_cast<uint8_t>(isa::crm(word));
-            break;
-        case Opcode::Mtcrf:
-        case Opcode::Mtocrf:
-            in.writes_cr = static_cast<uint8_t>(isa::crm(word));
             break;
         case Opcode::Isel:
             in.reads_cr = field_bit(isa::rc_field(word) / 4);
@@ -326,15 +237,18 @@ void describe_condition(Instruction& in, Opcode opcode, uint32_t word) {
         case Opcode::AddicRc:
         case Opcode::AndiRc:
         case Opcode::AndisRc:
-            written(0);
+            in.writes_cr = field_bit(0);
             break;
         default:
-            break;
+            if (in.unit != Unit::Branch || opcode == Opcode::Mcrf) return;
+            in.reads_cr = field_bit(isa::ra(word) / 4) | field_bit(isa::rb(word) / 4) |
+                          field_bit(isa::rd(word) / 4);
+            in.writes_cr = field_bit(isa::rd(word) / 4);
     }
 }
 
-// Registers by the operands as assembler has them: the first is the result, if it is one that
-// can be, the others are read.
+// Registers and condition fields by the operands as assembler has them: the first is the result, if
+// it is one that can be, the others are read.
 void describe_operands(Instruction& in, const isa::Instruction& row, uint32_t word) {
     Registers registers(in);
     const char* const letters = isa::operand_letters(row.opcode);
@@ -365,6 +279,16 @@ void describe_operands(Instruction& in, const isa::Instruction& row, uint32_t wo
                 break;
             case 'C':
                 reg = fpr(isa::rc_field(word));
+                break;
+            case 'f':  // mtfsfi's is of the FPSCR
+                if (row.opcode != Opcode::Mtfsfi) in.writes_cr |= field_bit(isa::crfd(word));
+                break;
+            case 'g':  // mcrfs's, too
+                if (row.opcode != Opcode::Mcrfs) in.reads_cr |= field_bit(isa::crfs(word));
+                break;
+            case 'x':
+                (letter == letters ? in.writes_cr : in.reads_cr) |=
+                    static_cast<uint8_t>(isa::crm(word));
                 break;
             default:
                 break;
@@ -437,7 +361,9 @@ Instruction describe(uint32_t word) {
     }
     describe_unit(in, row.opcode);
     describe_operands(in, row, word);
-    describe_carry(in, row.opcode);
+    Registers registers(in);
+    if (row.flags & isa::kReadsCarry) registers.read(kCarry);
+    if (row.flags & isa::kWritesCarry) registers.write(kCarry);
     describe_condition(in, row.opcode, word);
     switch (row.opcode) {
         case Opcode::Mfspr:
