@@ -18,7 +18,7 @@ namespace perfvisor::core::timing {
 constexpr unsigned kLineBytes = 64;
 
 // Eight ways. A tree of seven bits a set says which way comes next: each bit points to the half
-// that was used longer ago (e500 core family manual 11.5).
+// that was used longer ago (e500 core family manual 11.6.2.1).
 //
 // A line is known by its number: its physical address, below 2^38, in lines.
 class Cache {

@@ -21,7 +21,7 @@ struct PipelineNumbers {
     static constexpr uint64_t kFetchStages = 2;
     static constexpr unsigned kInstructionQueue = 12, kGeneralIssueQueue = 4, kBranchIssueQueue = 2,
                               kCompletionQueue = 14, kWidth = 2;
-    static constexpr unsigned kLoadMissQueue = 4, kLineFillBuffers = 5, kStoreQueue = 7;
+    static constexpr unsigned kLoadMissQueue = 9, kLineFillBuffers = 5, kStoreQueue = 7;
     static constexpr uint64_t kL2MmuLatency = 7, kL2Latency = 9, kMemoryLatency = 100;
 };
 
