@@ -51,11 +51,17 @@ class Repeated : public testing::Test {
     }
     void TearDown() override { fs::remove_all(directory_); }
 
-    Course once(const std::string& engine) const {
+    Course once(const std::string& engine, const std::vector<std::string>& more = {}) const {
         const std::string log = (directory_ / "console").string();
-        const Finished result = linux_guest(
-            kCommand, {"--reserve-perfmon=required", "--clock=virtual", "--engine=" + engine,
-                       "--console-log", log, "--runtime-dir", (directory_ / "run").string()});
+        std::vector<std::string> options = {"--reserve-perfmon=required",
+                                            "--clock=virtual",
+                                            "--engine=" + engine,
+                                            "--console-log",
+                                            log,
+                                            "--runtime-dir",
+                                            (directory_ / "run").string()};
+        options.insert(options.end(), more.begin(), more.end());
+        const Finished result = linux_guest(kCommand, options);
         EXPECT_EQ(result.status, 0) << result.err;
         EXPECT_GT(result.out.size(), 20'000u);
         std::stringstream console;
@@ -99,6 +105,20 @@ bool look_at_guest(const std::string& path) {
 
 TEST_F(Repeated, TwoRunsAreTheSameToTheByte) {
     const Course first = once("translator"), second = once("translator");
+    EXPECT_EQ(difference(first.out, second.out), "");
+    EXPECT_EQ(difference(first.console, second.console), "");
+}
+
+TEST_F(Repeated, UnderTheE500mcsTimingToo) {
+    const Course first = once("translator", {"--timing=e500mc"}),
+                 second = once("translator", {"--timing=e500mc"});
+    EXPECT_EQ(difference(first.out, second.out), "");
+    EXPECT_EQ(difference(first.console, second.console), "");
+}
+
+TEST_F(Repeated, OnTwoCpusToo) {
+    const Course first = once("translator", {"-smp", "2"}),
+                 second = once("translator", {"-smp", "2"});
     EXPECT_EQ(difference(first.out, second.out), "");
     EXPECT_EQ(difference(first.console, second.console), "");
 }

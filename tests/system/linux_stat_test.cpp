@@ -119,6 +119,20 @@ TEST_F(LinuxStat, OnSeveralCpusUserModeIsExactToo) {
         123'450u + 40 + 18);
 }
 
+// CPUs that take turns open and close the window each at an instruction that only the guest
+// decides.
+TEST_F(LinuxStat, OnSeveralCpusThatTakeTurnsEveryRunIsTheSame) {
+    const char* const events = "instructions,instructions:u,cycles,r9,branch-misses,cache-misses:u";
+    const char* const command = "spin 12345 & spin 54321; wait";
+    const auto first = counts(command, events, {"-smp", "2", "--engine=translator"});
+    EXPECT_GT(first.at("instructions:u"), 666'660u + 80 + 36);
+    EXPECT_GT(first.at("branch-misses"), 10u);
+    EXPECT_EQ(counts(command, events, {"-smp", "2", "--engine=translator"}), first);
+    EXPECT_EQ(counts(command, events, {"-smp", "2", "--engine=interpreter"}), first);
+    EXPECT_EQ(counts("spin 12345", "instructions:u", {"-smp", "2"})["instructions:u"],
+              123'450u + 40 + 18);
+}
+
 TEST_F(LinuxStat, TheTableGoesToStderrAndTheOutputAndStatusAreTheCommands) {
     const Finished result = counted("echo hello; exit 3", "instructions:u,cycles");
     EXPECT_EQ(result.status, 3);
