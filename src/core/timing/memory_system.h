@@ -102,20 +102,31 @@ class MemorySystem {
     // of a multiple or string, else 1.
     unsigned access(const Instruction& in, uint32_t ea, unsigned words, const Context& context,
                     DataPart* parts);
-    // The same for loads and stores where nothing happens but what happens mostly: one part, in a
-    // plain page that the L1 MMU has, in a line that the L1 has. False: something else would.
+    // The same for loads, stores and lines that are written as a whole, where nothing happens that
+    // takes longer than it mostly does: one part, in a plain page that the L1 MMU has, in a line
+    // that the L1 has or need not have. False: something else would.
     [[gnu::always_inline]] bool access_quickly(MemoryUse use, uint8_t size, uint32_t ea,
                                                const Context& context, uint64_t& physical) {
-        const bool store = use == MemoryUse::Store;
-        if ((!store && use != MemoryUse::Load) || (ea % kPortBytes) + size > kPortBytes)
-            return false;
+        if (use > MemoryUse::Store && use != MemoryUse::Allocate) return false;
+        if ((ea % kPortBytes) + size > kPortBytes) return false;
         const L1Mmu::Result found = data_mmu_.translate_recent(ea, context.as, context.pid);
         constexpr uint32_t kSpecial = kWriteThrough | kInhibited | kGuarded;
         if (found.found != L1Mmu::Found::Here || (found.attributes & kSpecial)) return false;
-        const Cache::Place line = l1_data_.use(line_of(found.physical));
+        const uint32_t number = line_of(found.physical);
+        const Cache::Place line = l1_data_.use(number);
+        physical = found.physical;
+        if (use == MemoryUse::Allocate) [[unlikely]] {
+            ++counts_[Modelled::TotalTranslated];
+            ++counts_[Modelled::CacheOpsTranslated];
+            if (line)
+                l1_data_.set_dirty(line, true);
+            else
+                enter_data_line(number, true);
+            return true;
+        }
         if (!line) return false;
         ++counts_[Modelled::TotalTranslated];
-        if (store) {
+        if (use == MemoryUse::Store) {
             l1_data_.set_dirty(line, true);
             ++counts_[Modelled::StoresTranslated];
             ++counts_[Modelled::StoresCompleted];
@@ -123,7 +134,6 @@ class MemorySystem {
             ++counts_[Modelled::LoadsTranslated];
         }
         if (ea & (size - 1u)) ++counts_[Modelled::MisalignedTranslated];
-        physical = found.physical;
         return true;
     }
 

@@ -59,6 +59,7 @@ struct SegmentEnd {
         NotTaken,  // the same, not taken
         Indirect,  // taken; where to was written down
     };
+    static constexpr uint32_t kNoEnd = 0;  // no end's number
     const Segment* segment;
     uint32_t count;  // instructions executed, 1 or more
     Way way;

@@ -93,10 +93,26 @@ Timing::Access Timing::access_of(const Instruction& in) const {
 bool Timing::completed(const Instruction& in, uint32_t pc, const Access& access, bool taken,
                        uint32_t next_pc) {
     complete(in, pc, access, taken, next_pc);
+    return look();
+}
+
+bool Timing::look() {
     if (waits_.empty() || !come()) [[likely]]
         return false;
     state_.attention.fetch_or(kInterruptCheck, std::memory_order_relaxed);
     return true;
+}
+
+bool Timing::completed(const SegmentEnd& end, const Access& access) {
+    const Segment::Entry& entry = end.segment->entries().front();
+    const Instruction& in = entry.instruction;
+    const bool as_segment = (state_.model.parts() & timing_part::kPredictor) && !in.external &&
+                            in.first == timing::kNoRegister;
+    if (as_segment)
+        replay(end, &access.ea, access);
+    else
+        complete(in, entry.pc, access, false, entry.pc + 4);
+    return look();
 }
 
 [[gnu::flatten]] void Timing::complete(const Instruction& in, uint32_t pc, const Access& access,
@@ -141,19 +157,21 @@ bool Timing::completed(const Instruction& in, uint32_t pc, const Access& access,
 
 // ---- segments ----
 
-const uint32_t* Timing::replay(const SegmentEnd& end, const uint32_t* written) {
+const uint32_t* Timing::replay(const SegmentEnd& end, const uint32_t* written,
+                               const Access& context) {
     const uint32_t wanted = state_.model.parts();
     if (wanted != parts_) [[unlikely]]
         start_parts(wanted);
-    if (parts_ & timing_part::kPipeline) return replay_parts<true, true>(end, written);
-    if (parts_ & timing_part::kMemory) return replay_parts<true, false>(end, written);
-    return replay_parts<false, false>(end, written);
+    if (parts_ & timing_part::kPipeline) return replay_parts<true, true>(end, written, context);
+    if (parts_ & timing_part::kMemory) return replay_parts<true, false>(end, written, context);
+    return replay_parts<false, false>(end, written, context);
 }
 
 // One instruction after the other.
-const uint32_t* Timing::replay_slowly(const SegmentEnd& end, const uint32_t* written) {
+const uint32_t* Timing::replay_slowly(const SegmentEnd& end, const uint32_t* written,
+                                      const Access& context) {
     using Way = SegmentEnd::Way;
-    Access access{.msr = state_.msr, .pid = mmu_.registers().pid};
+    Access access = context;
     for (uint32_t n = 0; n < end.count; ++n) {
         const Segment::Entry& entry = end.segment->entries()[n];
         bool taken = entry.taken;
@@ -172,21 +190,22 @@ const uint32_t* Timing::replay_slowly(const SegmentEnd& end, const uint32_t* wri
 // was made.
 template <bool kMemory, bool kPipeline>
 [[gnu::flatten]] const uint32_t* Timing::replay_parts(const SegmentEnd& end,
-                                                      const uint32_t* written) {
+                                                      const uint32_t* written,
+                                                      const Access& context) {
     using Kind = Segment::Step::Kind;
     using Way = SegmentEnd::Way;
     const Segment::Entry* const entries = end.segment->entries().data();
     const Segment::Entry& last = entries[end.count - 1];
     const uint32_t first_pc = entries[0].pc;
-    const uint32_t pid = mmu_.registers().pid;
-    const bool user = (state_.msr & msr::kPR) != 0;
+    const uint32_t pid = context.pid;
+    const bool user = (context.msr & msr::kPR) != 0;
     [[maybe_unused]] const timing::MemorySystem::Context accessing{
-        (state_.msr & msr::kDS) ? 1u : 0u, pid, user};
+        (context.msr & msr::kDS) ? 1u : 0u, pid, user};
     [[maybe_unused]] uint32_t first_line = 0;
     if constexpr (kMemory) {
-        const timing::MemorySystem::Context fetching{(state_.msr & msr::kIS) ? 1u : 0u, pid, user};
+        const timing::MemorySystem::Context fetching{(context.msr & msr::kIS) ? 1u : 0u, pid, user};
         if (!memory_.can_fetch_quickly(first_pc, fetching, first_line)) [[unlikely]]
-            return replay_slowly(end, written);
+            return replay_slowly(end, written, context);
     }
     count_operations(end.count, last.ops_before + uint64_t{last.instruction.ops});
     Replay& replay = replay_;
@@ -236,7 +255,7 @@ template <bool kMemory, bool kPipeline>
                         const uint64_t doubleword = physical & ~uint64_t{7};
                         replay.physical[index] = physical;
                         replay.part_counts[index] = Replay::kUsual;
-                        if (step.use == MemoryUse::Store)
+                        if (step.use != MemoryUse::Load)
                             stores_[(next_store_ + stores++) % stores_.size()] = doubleword;
                         else if (memo_.resting())
                             find_collisions(doubleword, stores, index);
@@ -337,7 +356,7 @@ uint64_t Timing::tell_pipeline(const SegmentEnd& end) {
         if (in.use != MemoryUse::None) {
             if (replay_.part_counts[n] == Replay::kUsual) {
                 usual.physical = replay_.physical[n];
-                usual.store = in.use == MemoryUse::Store;
+                usual.store = in.use != MemoryUse::Load;
                 parts = {&usual, 1};
             } else {
                 parts = {next_parts, replay_.part_counts[n]};
@@ -413,10 +432,15 @@ void Timing::interrupt_taken() {
     if (parts_ == 0) return;
     redirected_ = true;
     if (parts_ & timing_part::kPredictor) ++state_.modelled[Modelled::CompletionRedirects];
-    if (parts_ & timing_part::kPipeline) {
-        wake_pipeline();
-        pipeline_.refetch();
-    }
+    if (!(parts_ & timing_part::kPipeline)) return;
+    constexpr timing::PipelineMemo::Execution kInterrupt{SegmentEnd::kNoEnd, false, {}};
+    uint64_t cycles = 0;
+    const bool rests = memo_.resting();
+    if (rests && memo_.recall(kInterrupt, cycles)) return;
+    const ModelledTotals before = state_.modelled;
+    wake_pipeline();
+    pipeline_.refetch();
+    if (rests) memo_.remember(kInterrupt, cycles, before, redirected_);
 }
 
 }  // namespace perfvisor::core

@@ -50,11 +50,15 @@ class Timing {
     // waited for has come: the engine must come back before the next instruction.
     bool completed(const timing::Instruction& in, uint32_t pc, const Access& access, bool taken,
                    uint32_t next_pc);
+    // The same for an instruction that is no branch and a segment of its own.
+    bool completed(const timing::SegmentEnd& end, const Access& access);
     // The same for instructions that an engine has executed without telling: `written` are the
     // addresses of their accesses, in order, and behind them where the last one went if that is
-    // SegmentEnd::Way::Indirect. The context of accesses is the core's now. Gives what is behind
-    // the words it used. Nothing that is waited for may come with them (safe_instructions).
-    const uint32_t* replay(const timing::SegmentEnd& end, const uint32_t* written);
+    // SegmentEnd::Way::Indirect. `context` is that of all of them. Gives what is behind the words
+    // it used. Nothing that is waited for may come with them (safe_instructions).
+    const uint32_t* replay(const timing::SegmentEnd& end, const uint32_t* written,
+                           const Access& context);
+    Access context() const { return {.msr = state_.msr, .pid = mmu_.registers().pid}; }
     // The same for the parts that need no more than the numbers of instructions and micro-ops.
     void count_operations(uint64_t instructions, uint64_t ops);
     // So many instructions of segments may be executed without anything coming that is waited for.
@@ -107,9 +111,11 @@ class Timing {
                 unusual[unusual_count++] = static_cast<uint16_t>(word);
         }
     };
-    const uint32_t* replay_slowly(const timing::SegmentEnd& end, const uint32_t* written);
+    const uint32_t* replay_slowly(const timing::SegmentEnd& end, const uint32_t* written,
+                                  const Access& context);
     template <bool kMemory, bool kPipeline>
-    const uint32_t* replay_parts(const timing::SegmentEnd& end, const uint32_t* written);
+    const uint32_t* replay_parts(const timing::SegmentEnd& end, const uint32_t* written,
+                                 const Access& context);
     void replay_pipeline(const timing::SegmentEnd& end);
     uint64_t tell_pipeline(const timing::SegmentEnd& end);
     void find_collisions(uint64_t doubleword, unsigned stores_before, unsigned index);
@@ -126,6 +132,8 @@ class Timing {
     timing::MemorySystem::Context data_context(const timing::Instruction& in,
                                                const Access& access) const;
     bool come() const;
+    // Asks the engine back where something has come.
+    bool look();
 
     CpuState& state_;
     const Mmu& mmu_;

@@ -34,8 +34,8 @@ constexpr ModelKind model_kind(uint32_t parts) {
 // An instruction for the interpreter, of which the model is told at once.
 struct ToldOp {
     std::array<interpreter::Op, 2> both;  // itself, and what is behind it
-    core::timing::Instruction instruction;
-    uint32_t pc;
+    core::timing::Segment segment;        // with nothing else
+    core::timing::SegmentEnd end;
 };
 
 // A block's part that translated code and the model refer to by address.

@@ -310,10 +310,11 @@ void Translator::tell_model(uint64_t instructions) {
     }
     const uint32_t* at = shared_.written.words.data();
     told_ = 0;
+    const core::Timing::Access context = timing.context();
     while (at != shared_.written.next) {
         const core::timing::SegmentEnd* end;
         std::memcpy(&end, at, sizeof end);
-        at = timing.replay(*end, at + Written::kWordsOfEnd);
+        at = timing.replay(*end, at + Written::kWordsOfEnd, context);
     }
     shared_.written.next = shared_.written.words.data();
 }
@@ -560,10 +561,10 @@ bool Translator::model_wants_a_look() const {
 
 bool Translator::execute_and_tell(const ToldOp& told) {
     core::Timing& timing = core_.timing();
-    const core::Timing::Access access = timing.access_of(told.instruction);
+    const core::Timing::Access access =
+        timing.access_of(told.segment.entries().front().instruction);
     const bool done = told.both[0].handler(core_, told.both.data()) == nullptr;
-    if (done || core_.trap_pending())
-        timing.completed(told.instruction, told.pc, access, false, told.pc + 4);
+    if (done || core_.trap_pending()) timing.completed(told.end, access);
     return done;
 }
 

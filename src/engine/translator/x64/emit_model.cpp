@@ -41,8 +41,11 @@ const ToldOp* Emitter::tell_model(const GuestInstruction& in, const interpreter:
     const int more_ops = places_.back().more_ops;
     places_.push_back({nullptr, 0, 0, more_ops});
     open_segment_ = false;
-    const Instruction described = core::timing::describe(in.word);
-    return &model.told.emplace_back(ToldOp{{in.decoded.op, behind}, described, in.pc});
+    ToldOp& told = model.told.emplace_back();
+    told.both = {in.decoded.op, behind};
+    told.segment.add(core::timing::describe(in.word), in.pc, false, 0, writes_addresses());
+    told.end = {&told.segment, 1, SegmentEnd::Way::Along, 0, next_end_++};
+    return &told;
 }
 
 void Emitter::leave_model() {

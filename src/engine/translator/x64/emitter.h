@@ -319,7 +319,7 @@ class Emitter : private Xbyak::CodeGenerator {
     std::vector<PendingFields> remembered_;
     std::vector<Place> places_;  // by number of instructions
     bool open_segment_ = false;
-    uint32_t next_end_ = 0;  // SegmentEnd::number
+    uint32_t next_end_ = core::timing::SegmentEnd::kNoEnd + 1;  // SegmentEnd::number
     struct Cold {
         void* closure;
         void (*emit)(void* closure);
