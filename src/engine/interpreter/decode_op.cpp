@@ -72,8 +72,8 @@ Op fall_through(unsigned count) {
     return {fall_through_handler, 0, 0, 0, 0, static_cast<uint8_t>(count)};
 }
 
-Decoded decode_op(const core::CoreModel& model, uint32_t word, unsigned index, Mode mode) {
-    const isa::Instruction& row = isa::describe(isa::decode(word));
+Decoded decode_op(const core::CoreModel& model, const isa::Instruction& row, uint32_t word,
+                  unsigned index, Mode mode) {
     Decoded decoded{};
     Op& op = decoded.op;
     op.d = static_cast<uint8_t>(isa::rd(word));

@@ -78,7 +78,8 @@ Block* Interpreter::decode(uint64_t physical, Mode mode) {
         const auto index = static_cast<unsigned>(decoded_.size());
         auto word = core::read_guest<uint32_t>(host + size_t{4} * index);
         word = core::from_big_endian(word);
-        decoded_.push_back(decode_op(core_.model(), word, index, mode));
+        const isa::Instruction& row = isa::describe(isa::decode(word));
+        decoded_.push_back(decode_op(core_.model(), row, word, index, mode));
         if (mode.timed) timed_.push_back(timed_op(decoded_.back(), word, index));
         if (decoded_.back().ends_block) break;
     }

@@ -104,8 +104,9 @@ struct Decoded {
     uint8_t loads, stores;  // micro-ops the PM counts; lswx and stswx add theirs when they execute
 };
 
-// Decodes `word`, the instruction `index` (0-254) of its block, for the core's model.
-Decoded decode_op(const core::CoreModel& model, uint32_t word, unsigned index, Mode mode);
+// Decodes `word`, which `row` describes, the instruction `index` (0-254) of its block.
+Decoded decode_op(const core::CoreModel& model, const isa::Instruction& row, uint32_t word,
+                  unsigned index, Mode mode);
 // The op behind the last instruction of a block of `count` that ends without a branch.
 Op fall_through(unsigned count);
 

@@ -57,12 +57,21 @@ CodePage& BlockCache::page_for(const Block& block) {
     return *pages_[page->physical].emplace_back(std::move(page));
 }
 
-Block* BlockCache::find(uint64_t physical, uint32_t pc, uint32_t mode) const {
-    const CodePage* page = find_page(physical, pc, mode);
-    const uint32_t entry = page ? *entry_of(*page, pc) : 0;
-    if (entry == 0) return nullptr;
+BlockCache::Place BlockCache::find(uint64_t physical, uint32_t pc, uint32_t mode) {
+    Recent& found = recent(physical, mode);
+    if (found.physical != (physical & kPageMask) || found.ea != (pc & kPage32Mask) ||
+        found.mode != mode) {
+        const CodePage* page = find_page(physical, pc, mode);
+        if (!page) return {};
+        found = {page->physical, page->ea, mode, page->number};
+    }
+    const uint32_t entry = *entry_of(found.number, pc);
+    return {entry ? buffer_.code() + entry : nullptr, found.number};
+}
+
+Block* BlockCache::block_at(const uint8_t* code) {
     Block* block;
-    std::memcpy(&block, buffer_.code() + entry - sizeof block, sizeof block);
+    std::memcpy(&block, code - sizeof block, sizeof block);
     return block;
 }
 
@@ -79,7 +88,7 @@ const uint8_t* BlockCache::find_entry(uint32_t pc) const {
 Block* BlockCache::add(std::unique_ptr<Block> block) {
     CodePage& page = page_for(*block);
     block->page = &page;
-    *entry_of(page, block->pc) = static_cast<uint32_t>(block->code - buffer_.code());
+    *entry_of(page.number, block->pc) = static_cast<uint32_t>(block->code - buffer_.code());
     return page.blocks.emplace_back(std::move(block)).get();
 }
 
@@ -96,6 +105,8 @@ bool BlockCache::drop_where(std::vector<std::unique_ptr<CodePage>>& pages, Drops
         });
         if (!page->blocks.empty()) return false;
         fetches_.forget_number(page->ea, page->number);
+        Recent& found = recent(page->physical, page->mode);
+        if (found.number == page->number) found = {};
         free_numbers_.push_back(page->number);
         return true;
     });
@@ -132,7 +143,7 @@ void BlockCache::drop(Block& block) {
         edge = {};
     }
     if (block.model) dropped_models_.push_back(std::move(block.model));
-    *entry_of(*block.page, block.pc) = 0;
+    *entry_of(block.page->number, block.pc) = 0;
 }
 
 bool BlockCache::drop_code(const uint8_t* begin, const uint8_t* end) {

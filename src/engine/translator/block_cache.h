@@ -68,7 +68,13 @@ class BlockCache {
 
     // Whether a block may be added without dropping others first.
     bool has_room() const { return !free_numbers_.empty() || next_number_ < kEnd; }
-    Block* find(uint64_t physical, uint32_t pc, uint32_t mode) const;
+    // Null code: there is no block. The block itself, which is far from all else, is not touched.
+    struct Place {
+        const uint8_t* code = nullptr;  // in the view to write
+        uint32_t page = 0;              // CodePage::number
+    };
+    Place find(uint64_t physical, uint32_t pc, uint32_t mode);
+    static Block* block_at(const uint8_t* code);
     bool page_has_blocks(uint64_t physical) const;
     // Enters a block; its edges have been made with new_edge() and name it.
     Block* add(std::unique_ptr<Block> block);
@@ -95,13 +101,23 @@ class BlockCache {
     // execute; null: not known.
     const uint8_t* find_entry(uint32_t pc) const;
     // Lets that mode find the page's code at the page of `pc`.
-    void enter_fetch(uint32_t pc, const CodePage& page) { fetches_.enter(pc, page.number); }
+    void enter_fetch(uint32_t pc, uint32_t page) { fetches_.enter(pc, page); }
 
   private:
     static constexpr uint32_t kEnd = x64::kCodePages * uint32_t{core::kPageSize};
 
-    uint32_t* entry_of(const CodePage& page, uint32_t pc) const {
-        return entries_ + (page.number + (pc & static_cast<uint32_t>(~core::kPageMask))) / 4;
+    // What pages_ would give, for pages that were looked for lately.
+    struct Recent {
+        uint64_t physical = ~uint64_t{0};
+        uint32_t ea = 0, mode = 0, number = 0;
+    };
+    static constexpr unsigned kRecent = 4096;
+    Recent& recent(uint64_t physical, uint32_t mode) {
+        const uint64_t page = physical / core::kPageSize;
+        return recent_[(page ^ page >> 12 ^ mode << 8) % kRecent];
+    }
+    uint32_t* entry_of(uint32_t page, uint32_t pc) const {
+        return entries_ + (page + (pc & static_cast<uint32_t>(~core::kPageMask))) / 4;
     }
     CodePage* find_page(uint64_t physical, uint32_t ea, uint32_t mode) const;
     CodePage& page_for(const Block& block);
@@ -116,6 +132,7 @@ class BlockCache {
     uint32_t* entries_;                       // in the view of data that code sees
     uint32_t next_number_ = core::kPageSize;  // the first page has no code, ever
     std::vector<uint32_t> free_numbers_;
+    std::vector<Recent> recent_ = std::vector<Recent>(kRecent);
     std::unordered_map<uint64_t, std::vector<std::unique_ptr<CodePage>>>
         pages_;  // by physical page
     std::vector<std::unique_ptr<ModelBlock>> dropped_models_;

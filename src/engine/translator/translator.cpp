@@ -113,10 +113,10 @@ Translator::Piece Translator::run_whole_blocks(uint64_t wanted, uint64_t limit) 
         left_ = 1;
         pages_->select(core_.state.data_context);
         const unsigned patience = std::exchange(patience_, 0);
-        const Block* block = look_up();
+        const uint8_t* code = look_up();
         patience_ = patience;
-        if (!block) return {Stop::Budget, 1};  // a fault of the fetch
-        budget = std::max<uint64_t>(budget, block->count);
+        if (!code) return {Stop::Budget, 1};  // a fault of the fetch
+        budget = std::max<uint64_t>(budget, BlockCache::block_at(code)->count);
         whole_blocks_ = budget <= limit;
     }
     budget = std::min(budget, limit);
@@ -190,11 +190,11 @@ const uint8_t* Translator::code_at_pc() {
     select_fetches();
     if (const uint8_t* code = blocks_.find_entry(static_cast<uint32_t>(core_.state.pc))) [[likely]]
         return code;
-    const Block* block = look_up();
-    return block ? buffer_.executable(block->code) : nullptr;
+    const uint8_t* code = look_up();
+    return code ? buffer_.executable(code) : nullptr;
 }
 
-Block* Translator::look_up() {
+const uint8_t* Translator::look_up() {
     CpuState& state = core_.state;
     uint64_t physical = 0;
     bool every_process = false;
@@ -204,15 +204,17 @@ Block* Translator::look_up() {
         return nullptr;
     }
     const Mode mode = this->mode();
-    Block* block = blocks_.find(physical, static_cast<uint32_t>(state.pc), mode.bits());
-    if (!block) {
+    const auto pc = static_cast<uint32_t>(state.pc);
+    BlockCache::Place place = blocks_.find(physical, pc, mode.bits());
+    if (!place.code) {
         is_cold_ = stays_cold(physical);
         if (is_cold_) return nullptr;
-        block = translate(physical, mode);
+        const Block* block = translate(physical, mode);
+        place = {block->code, block->page->number};
     }
     select_fetches();
-    if (mode.user || every_process) blocks_.enter_fetch(block->pc, *block->page);
-    return block;
+    if (mode.user || every_process) blocks_.enter_fetch(pc, place.page);
+    return place.code;
 }
 
 // Most code of a starting system runs once or twice, and translating a block takes longer than
@@ -380,15 +382,17 @@ void Translator::link(uint32_t number) {
     const Block* from = edge->from;
     const bool far = edge->far();
     const uint64_t clears = clears_;
-    Block* to = look_up();
-    if (!to || clears != clears_ || from->mode != to->mode) return;
+    const uint8_t* code = look_up();
+    if (!code || clears != clears_ || from->mode != mode().bits()) return;
+    if (edge->to && edge->to->code == code) return;
+    Block& to = *BlockCache::block_at(code);
     if (!far) {
-        const bool same_page = ((from->physical ^ to->physical) & core::kPageMask) == 0;
-        if (same_page) blocks_.link(number, *to);
+        const bool same_page = ((from->physical ^ to.physical) & core::kPageMask) == 0;
+        if (same_page) blocks_.link(number, to);
         return;
     }
-    if (edge->to ? edge->to == to : fetches_->find(to->pc) != 0)
-        blocks_.link(number, *to);
+    if (!edge->to && fetches_->find(to.pc) != 0)
+        blocks_.link(number, to);
     else
         blocks_.lead_stub_to(number, runtime_.dispatch_edge);
 }
@@ -408,7 +412,8 @@ bool Translator::record_trace() {
     const bool answered = follow_path(mode);
     records_ = false;
     if (!emitter_.has_room()) next_region();
-    Block* plain = blocks_.find(physical, head, mode.bits());
+    const uint8_t* code = blocks_.find(physical, head, mode.bits()).code;
+    Block* plain = code ? BlockCache::block_at(code) : nullptr;
     const bool usable = !path_.empty() && !code_changed_;
     if (usable && plain && !plain->is_trace) translate_path(*plain, mode);
     return answered;

@@ -72,7 +72,7 @@ class Translator final : public Engine,
     const uint8_t* code_at_pc();
     // The block at pc, its page entered into the fetch map; null as above, or where is_cold_ says
     // that there is none and is not to be one yet.
-    Block* look_up();
+    const uint8_t* look_up();
     bool stays_cold(uint64_t physical);
     Block* translate(uint64_t physical, Mode mode);
     bool execute(const uint8_t* code);  // false: an access waits for an answer

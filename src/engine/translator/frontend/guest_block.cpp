@@ -37,7 +37,8 @@ GuestInstruction decode_instruction(const core::CoreModel& model, uint32_t pc, c
     next.word = core::from_big_endian(core::read_guest<uint32_t>(host));
     next.pc = pc;
     next.opcode = isa::decode(next.word);
-    next.decoded = interpreter::decode_op(model, next.word, 0, {mode.user, mode.floating_point});
+    next.decoded = interpreter::decode_op(model, isa::describe(next.opcode), next.word, 0,
+                                          {mode.user, mode.floating_point});
     next.refused = is_refusal(next.decoded.op.handler);
     next.next_pc = pc + 4;
     return next;
@@ -67,7 +68,7 @@ bool changes_summary_overflow(Opcode opcode, uint32_t word) {
         case Opcode::Mcrxr:
             return true;
         default:
-            return std::strchr(isa::describe(opcode).pattern, 'o') && isa::overflow_form(word);
+            return isa::overflow_form(word) && std::strchr(isa::describe(opcode).pattern, 'o');
     }
 }
 
