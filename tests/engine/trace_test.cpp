@@ -170,3 +170,32 @@ TEST(Trace, LoopsAgreeWithTheInterpreterHoweverTheyAreCut) {
             << program.text();
     }
 }
+
+// A word that the interpreter executes while it records, and that is changed before the trace is
+// made: no translated block holds it, as the round before changed it too.
+TEST(Trace, IsNotMadeOfWordsThatChangedWhileItsPathWasRecorded) {
+    for (unsigned after = 3; after < 9; ++after) {
+        Guest guest(EngineKind::Lockstep, core::find_core_model("e500mc"), 0x200000, nullptr,
+                    {.patience = 0, .trace_after = after});
+        guest.program(R"(
+            li32 r5,changing
+            lwz r6,0(r5)
+            lwz r7,-4(r5)
+            mfmsr r9
+            li r10,60
+            loop: addi r3,r3,1
+            b changing
+            mtmsr r9
+            changing: addi r4,r4,1
+            mr r8,r6
+            mr r6,r7
+            mr r7,r8
+            stw r6,0(r5)
+            addi r10,r10,-1
+            cmpwi r10,0
+            bne loop
+            wait 0)");
+        ASSERT_TRUE(guest.run()) << guest.engine().failure();
+        EXPECT_EQ(guest.state().gpr[4], 30u) << after;
+    }
+}
