@@ -417,6 +417,12 @@ void Emitter::multiple_in_window(const GuestInstruction& in, unsigned first, boo
     unsigned site = 0;
     test(eax, 3);
     jnz(*misaligned);
+    if (is_load) {  // no register changes where a later word is not there
+        mov(ecx, eax);
+        and_(ecx, static_cast<int>(core::kPageSize - 1));
+        cmp(ecx, static_cast<int>(core::kPageSize - 4 * (32 - first)));
+        ja(*misaligned);
+    }
     for (unsigned r = first; r < 32; ++r) {
         const Xbyak::RegExp where = eax + static_cast<int>(4 * (r - first));
         if (is_load) {
