@@ -118,7 +118,8 @@ class Core {
     // Physical address of the instruction at `ea`, in the current MSR[IS], PID, [PR]. False with
     // fault() set (ISI, instruction TLB error), or where there is no memory: machine check. Pages
     // marked little-endian are not executed from: ISI with ESR[BO].
-    // `every_process` tells whether the translation holds whatever the PID is (TID 0).
+    // `every_process` tells whether the translation holds whatever the PID is: TID 0, and no entry
+    // of some process's stands before it.
     bool translate_fetch(uint64_t ea, uint64_t& physical, bool* every_process = nullptr);
 
     // ---- Exceptions ----

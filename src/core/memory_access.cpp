@@ -66,7 +66,9 @@ bool Core::translate_fetch(uint64_t ea, uint64_t& physical, bool* every_process)
         return false;
     }
     physical = translation.physical;
-    if (every_process) *every_process = translation.tid == 0;
+    if (every_process)
+        *every_process =
+            translation.tid == 0 && mmu_.has_one_entry(ea, (state.msr & msr::kIS) ? 1 : 0);
     if (config_.memory->find(physical)) return true;
     raise({.kind = Interrupt::MachineCheck,
            .esr = mcsr::kIF | mcsr::kMAV,

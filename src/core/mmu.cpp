@@ -90,6 +90,20 @@ std::optional<Mmu::Position> Mmu::find(uint64_t ea, unsigned as, uint32_t pid) c
     return std::nullopt;
 }
 
+bool Mmu::has_one_entry(uint64_t ea, unsigned as) const {
+    ea &= ea_mask_;
+    unsigned count = 0;
+    const auto add = [&](const TlbEntry& entry) {
+        if (entry.valid && ea - entry.ea < entry.size && entry.ts == as) ++count;
+    };
+    const unsigned first = set_of(ea) * model_.tlb0_ways;
+    for (unsigned way = 0; way < model_.tlb0_ways; ++way)
+        add(tlb_[0][first + way]);
+    for (const uint8_t index : tlb1_valid_)
+        add(tlb_[1][index]);
+    return count == 1;
+}
+
 Mmu::Lookup Mmu::translate(uint64_t ea, Access access, unsigned as, uint32_t pid, bool user) const {
     ea &= ea_mask_;
     const auto position = find(ea, as, pid);

@@ -84,6 +84,8 @@ class Mmu {
         Fault fault;
     };
     Lookup translate(uint64_t ea, Access access, unsigned as, uint32_t pid, bool user) const;
+    // Whether just one valid entry has the address, of any PID.
+    bool has_one_entry(uint64_t ea, unsigned as) const;
 
     // MAS0-MAS3, MAS6 and MAS7 as hardware sets them on a data or instruction TLB error (EREF
     // 6.5.8): the replacement hint, the defaults of MAS4, and what to search for.

@@ -198,6 +198,42 @@ TEST(CodeChange, EachProcessRunsItsOwnCodeAndAllShareTheGlobalOne) {
     EXPECT_EQ(guest.state().gpr[12], 50u);
 }
 
+// TLB0 is looked at first: what the others have of everybody's page is not the one process's.
+TEST(CodeChange, AProcessWithAPageOfItsOwnBeforeTheGlobalOneRunsThat) {
+    constexpr uint32_t kPage = 0x60000, kOwn = 0x61000, kWays = 4;
+    Guest guest;
+    core::TlbEntry entry;
+    entry.valid = true;
+    entry.tid = 1;
+    entry.ea = kPage;
+    entry.ra = kOwn;
+    entry.size = 0x1000;
+    entry.permissions = Guest::kAllPermissions;
+    guest.core().mmu().set_entry(0, kPage / 0x1000 * kWays, entry);
+    guest.program("addi r12,r12,1\n blr", kPage);
+    guest.program("addi r11,r11,1\n blr", kOwn);
+    guest.program(R"(
+        li r9,50
+        lis r8,6
+        mtctr r8
+    loop: li r3,2
+        mtspr 48,r3
+        isync
+        bctrl
+        li r3,1
+        mtspr 48,r3
+        isync
+        bctrl
+        addi r9,r9,-1
+        cmpwi r9,0
+        bne loop
+        wait 0
+    )");
+    ASSERT_TRUE(guest.run());
+    EXPECT_EQ(guest.state().gpr[11], 50u);
+    EXPECT_EQ(guest.state().gpr[12], 50u);
+}
+
 TEST(CodeChange, IcbiInItsOwnBlockIsHarmless) {
     Guest guest;
     guest.program("li32 r3,0x1000\n icbi 0,r3\n li r4,4\n icbi 0,r3\n isync\n wait 0");
