@@ -108,14 +108,18 @@ COUNTING = {
     "caches and TLBs": "perf stat -e cache-misses -o /dev/null ",
     "pipeline": "perf stat -e stalled-cycles-backend -o /dev/null ",
 }
-# These run the timing model, which takes a multiple of the time.
-MODELLED = {"micro-ops", "branch prediction", "caches and TLBs", "pipeline"}
+# These run the timing model, which takes a multiple of the time: one in so many of the translator's
+# rounds is enough, and their time is multiplied.
+MODELLED = {"micro-ops": 1, "branch prediction": 4, "caches and TLBs": 5, "pipeline": 10}
 
 
 def counted_part(way, factor):
-    """A part of the rounds is enough, whose time is multiplied: one in 5, or in 20 where `factor`
-    says that the engine alone is that much faster."""
-    return 1 if way not in MODELLED else 5 if factor == 1 else 20
+    """One in how many rounds; `factor` says how much faster than the interpreter the engine is."""
+    if way not in MODELLED:
+        return 1
+    return 5 if factor == 1 else MODELLED[way]
+
+
 COUNTED_KERNELS = {"sort": 15, "lexer": 75}  # rounds, for the interpreter
 TRANSLATOR_FACTOR = 8  # times as many for the translator, so that both run for a second or two
 

@@ -150,6 +150,7 @@ void MemorySystem::load_or_store(const Instruction& in, DataPart& part) {
             if (const Cache::Place found = l1_instructions_.find(line))
                 l1_instructions_.remove(found);
             last_line_ = Cache::kNone;
+            last_group_ = kNowhere;
             return;
         case MemoryUse::LockData:
             lock_data(in, line);
@@ -332,6 +333,7 @@ void MemorySystem::lock_code(const Instruction& in, uint32_t line) {
     }
     fetch_line(line);
     last_line_ = Cache::kNone;
+    last_group_ = kNowhere;
     if (lock(l1_instructions_, line)) ++counts_[Modelled::InstructionLocks];
 }
 

@@ -106,8 +106,10 @@ bool Timing::look() {
 bool Timing::completed(const SegmentEnd& end, const Access& access) {
     const Segment::Entry& entry = end.segment->entries().front();
     const Instruction& in = entry.instruction;
+    // What takes lines from the instruction cache has a say in what is fetched next.
+    const bool fetches_on = in.use != MemoryUse::InvalidateCode && in.use != MemoryUse::LockCode;
     const bool as_segment = (state_.model.parts() & timing_part::kPredictor) && !in.external &&
-                            in.first == timing::kNoRegister;
+                            in.first == timing::kNoRegister && fetches_on;
     if (as_segment)
         replay(end, &access.ea, access);
     else
