@@ -127,16 +127,17 @@ TRANSLATOR_FACTOR = 8  # times as many for the translator, so that both run for 
 # --- Several CPUs: two threads or processes each, on one vCPU and on two -------------------------
 
 # Both on one vCPU take twice as long as one; on two, where the host has two cores to spare, as
-# long.
+# long. They run for so long that what each vCPU translates for itself at the start, some 30 ms, is
+# a small part.
 SMP = [
     Workload("sort, twice at once", "CPU-bound",
-             f"{KERNELS} sort 60 & {KERNELS} sort 60; wait"),
+             f"{KERNELS} sort 240 & {KERNELS} sort 240; wait"),
     Workload("lexer, twice at once", "CPU-bound",
-             f"{KERNELS} lexer 300 & {KERNELS} lexer 300; wait"),
+             f"{KERNELS} lexer 1200 & {KERNELS} lexer 1200; wait"),
     Workload("nbody, twice at once", "CPU-bound",
-             f"{KERNELS} nbody 600 & {KERNELS} nbody 600; wait"),
-    Workload("atomics", "locks", f"{KERNELS} atomics 40"),
-    Workload("mutexes", "locks", f"{KERNELS} mutexes 20"),
+             f"{KERNELS} nbody 2400 & {KERNELS} nbody 2400; wait"),
+    Workload("atomics", "locks", f"{KERNELS} atomics 120"),
+    Workload("mutexes", "locks", f"{KERNELS} mutexes 60"),
     Workload("messaging", "locks", "perf bench sched messaging -g 2 -l 200 >/dev/null 2>&1"),
 ]
 

@@ -25,6 +25,9 @@ constexpr uint64_t kResetVector = 0xfffffffc;
 // A page with code that has been stored to this often is given up as a page with code: it has
 // become data, and its stores are to be fast again.
 constexpr uint8_t kStoresToForgetCode = 64;
+// Beside that number in MemorySlot::has_code: since the mark was set every core has dropped its
+// write translations of the page.
+constexpr uint8_t kAllHaveForgotten = 0x80;
 
 }  // namespace
 
@@ -129,11 +132,14 @@ void Core::protect_code_page(uint64_t physical) {
     const MemorySlot* slot = config_.memory->find(physical);
     if (!slot) return;
     std::atomic<uint8_t>& mark = slot->has_code[(physical - slot->base) / kPageSize];
+    // Mostly another engine or core had the same page before.
+    if ((mark.load() & kAllHaveForgotten) != 0) return;
     uint8_t none = 0;
     // The mark first: from now on no core enters a write translation of the page.
-    mark.compare_exchange_strong(none, 1);
+    const bool is_first = mark.compare_exchange_strong(none, 1);
     mmu_.forget_physical_page(physical);
     if (config_.interconnect) config_.interconnect->protect_code_page(*this, physical);
+    if (is_first) mark.fetch_or(kAllHaveForgotten);
 }
 
 void Core::invalidate_code(uint64_t physical, uint64_t length) {
@@ -144,14 +150,19 @@ void Core::invalidate_code(uint64_t physical, uint64_t length) {
 // Called after bytes of a page with code have changed.
 void Core::code_stored(const MemorySlot& slot, uint64_t physical, uint64_t length) {
     std::atomic<uint8_t>& mark = slot.has_code[(physical - slot.base) / kPageSize];
-    const uint8_t stores = mark.load(std::memory_order_relaxed);
-    if (stores < kStoresToForgetCode) {
-        mark.store(static_cast<uint8_t>(stores + 1), std::memory_order_relaxed);
+    uint8_t seen = mark.load();
+    if ((seen & ~kAllHaveForgotten) < kStoresToForgetCode) {
+        mark.compare_exchange_strong(seen, static_cast<uint8_t>(seen + 1));  // or another counted
         invalidate_code(physical, length);
         return;
     }
-    invalidate_code(physical & kPageMask, kPageSize);
-    mark.store(0);
+    // Whoever protects the page must have done so: the mark stands for that from its beginning to
+    // its end. And the mark goes first: who has seen it decodes before it hears of this.
+    if ((seen & kAllHaveForgotten) != 0 && mark.compare_exchange_strong(seen, 0)) {
+        physical &= kPageMask;
+        length = kPageSize;
+    }
+    invalidate_code(physical, length);
 }
 
 }  // namespace perfvisor::core

@@ -271,6 +271,12 @@ void Mmu::forget_physical_page(uint64_t physical) {
     if (listener_) listener_->page_protected(physical);
 }
 
+void Mmu::forget_all_writes() {
+    for (FastTlbEntry& fast : state_.fast_tlb)
+        fast.write_tag = FastTlbEntry::kNoTag;
+    if (listener_) listener_->all_pages_protected();
+}
+
 void Mmu::forget_all() {
     for (FastTlbEntry& fast : state_.fast_tlb)
         fast.read_tag = fast.write_tag = FastTlbEntry::kNoTag;

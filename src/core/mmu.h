@@ -56,6 +56,7 @@ class TranslationListener {
     virtual void all_translations_changed() = 0;
     // Writes to the physical page, 4 KiB, must take the slow road from now on: it holds code.
     virtual void page_protected(uint64_t physical) { (void)physical; }
+    virtual void all_pages_protected() {}
 };
 
 class Mmu {
@@ -149,6 +150,8 @@ class Mmu {
 
     // Drops the inline cache's entries of a physical page (it became code) or all of them.
     void forget_physical_page(uint64_t physical);
+    // As that for every page.
+    void forget_all_writes();
     void forget_all();
 
   private:

@@ -23,7 +23,7 @@ struct MemorySlot {
     bool readonly = false;
     // A byte per page: not 0 while some engine holds code decoded from the page. Shared by all
     // cores of the VM; a store to such a page takes the slow path, which invalidates and counts
-    // here how often. Made by set_slot where the caller gives none.
+    // here how often (Core::protect_code_page). Made by set_slot where the caller gives none.
     std::shared_ptr<std::atomic<uint8_t>[]> has_code {};
 };
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Loads, stores and reservations: page crossings, byte order, devices, pages with code.
+#include <memory>
+#include <utility>
+
 #include "core_fixture.h"
 
 namespace perfvisor::core {
@@ -414,6 +417,39 @@ TEST_F(MemoryTest, APageStoredToOftenStopsBeingAPageWithCode) {
     const size_t before = log.changes.size();
     EXPECT_TRUE(core.store<uint32_t>(0x3000, 1));
     EXPECT_EQ(log.changes.size(), before + 1);
+}
+
+// Both engines of every core of a VM protect each page that they decode from.
+TEST_F(MemoryTest, OtherCoresAreAskedToForgetAPageOnce) {
+    struct Others : Interconnect {
+        void broadcast_tlbivax(Core&, uint64_t) override {}
+        void send_doorbell(Core&, uint64_t) override {}
+        void invalidate_code(Core&, uint64_t, uint64_t) override {}
+        void protect_code_page(Core&, uint64_t physical) override {
+            ++asked;
+            if (meanwhile) std::exchange(meanwhile, nullptr)->protect_code_page(physical);
+        }
+        unsigned asked = 0;
+        Core* meanwhile = nullptr;
+    } others;
+    const auto make = [&](unsigned id) {
+        return std::make_unique<Core>(Core::Config{.model = find_core_model("e500mc"),
+                                                   .id = id,
+                                                   .memory = &memory,
+                                                   .time = &time,
+                                                   .interconnect = &others});
+    };
+    const auto one = make(4), two = make(5);
+    one->protect_code_page(0x3000);
+    one->protect_code_page(0x3ffc);
+    two->protect_code_page(0x3000);
+    EXPECT_EQ(others.asked, 1u);
+    // Not yet where the first still waits for the answers.
+    others.meanwhile = two.get();
+    one->protect_code_page(0x5000);
+    EXPECT_EQ(others.asked, 3u);
+    two->protect_code_page(0x5000);
+    EXPECT_EQ(others.asked, 3u);
 }
 
 TEST_F(MemoryTest, ProtectingWhereNoMemoryIsIsHarmless) {

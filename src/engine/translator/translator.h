@@ -57,6 +57,7 @@ class Translator final : public Engine,
     void translations_changed(uint64_t ea, uint64_t size) override;
     void all_translations_changed() override;
     void page_protected(uint64_t physical) override;
+    void all_pages_protected() override { pages_->forget_all(); }
 
   private:
     Translator(core::Core& core, const Tuning& tuning, x64::CodeBuffer buffer,

@@ -82,9 +82,7 @@ void Mailbox::receive_tlbivax() {
 void Mailbox::receive_forget_page() {
     for (const uint64_t physical : forget_.values)
         core_->mmu().forget_physical_page(physical);
-    if (forget_.all)
-        for (core::FastTlbEntry& entry : core_->state.fast_tlb)
-            entry.write_tag = core::FastTlbEntry::kNoTag;
+    if (forget_.all) core_->mmu().forget_all_writes();
     forget_.values.clear();
     forget_.all = false;
     forget_.answered.store(forget_.sent);
