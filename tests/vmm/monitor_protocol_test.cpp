@@ -85,7 +85,8 @@ TEST_F(MonitorProtocolTest, AnswersTheQuestions) {
 
 TEST_F(MonitorProtocolTest, EveryCommandListedExists) {
     negotiate();
-    for (const Json& command : execute("query-commands")["return"]) {
+    const Json listed = execute("query-commands")["return"];
+    for (const Json& command : listed) {
         const Json answer = execute(command["name"].get<std::string>());
         if (command["name"] == "qmp_capabilities") continue;
         EXPECT_NE(answer.value("error", Json::object()).value("class", ""), "CommandNotFound")

@@ -3,9 +3,9 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
 #include "core/core.h"
+#include "core/host_access.h"
 #include "isa/instruction.h"
 
 namespace perfvisor::engine::interpreter {
@@ -55,10 +55,8 @@ template <typename T>
     const uint64_t tag = ((ea + sizeof(T) - 1) & core::kPageMask) | core.state.data_context;
     if (entry.read_tag != tag) [[unlikely]]
         return false;
-    T raw;
-    std::memcpy(&raw, reinterpret_cast<const void*>(static_cast<uintptr_t>(entry.addend + ea)),
-                sizeof(T));
-    value = core::from_big_endian(raw);
+    value = core::from_big_endian(core::read_guest<T>(
+        reinterpret_cast<const void*>(static_cast<uintptr_t>(entry.addend + ea))));
     return true;
 }
 template <typename T>
@@ -67,9 +65,8 @@ template <typename T>
     const uint64_t tag = ((ea + sizeof(T) - 1) & core::kPageMask) | core.state.data_context;
     if (entry.write_tag != tag) [[unlikely]]
         return false;
-    const T raw = core::from_big_endian(value);
-    std::memcpy(reinterpret_cast<void*>(static_cast<uintptr_t>(entry.addend + ea)), &raw,
-                sizeof(T));
+    core::write_guest<T>(reinterpret_cast<void*>(static_cast<uintptr_t>(entry.addend + ea)),
+                         core::from_big_endian(value));
     return true;
 }
 
