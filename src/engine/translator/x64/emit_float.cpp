@@ -377,9 +377,8 @@ bool Emitter::emit_float_load(const GuestInstruction& in) {
     const bool is_single = access.size_log2 == 2;
     Label *slow = new_label(), *loaded = new_label();
     Label* stopped = stopped_at(in);
-    unsigned site = 0;
     const Xbyak::RegExp where = place(in, access, kReadPages, slow);
-    if (in_window()) site = access_site();
+    const unsigned site = access_site();
     if (is_single)
         movbe(eax, dword[where]);
     else
@@ -392,14 +391,8 @@ bool Emitter::emit_float_load(const GuestInstruction& in) {
     put_float(isa::rd(in.word), xmm0);
     update_base(in, access);
     later([this, &in, slow, loaded, stopped, access, site] {
-        if (in_window()) {
-            fault_leads_here(site);
-            address(in, access);
-            call(calls().load_page[access.size_log2]);
-        } else {
-            L(*slow);
-            call(calls().load[access.size_log2]);
-        }
+        slow_road(in, access, slow, site);
+        call(slow_load(access.size_log2));
         test(edx, edx);
         jz(*loaded);
         jmp(*stopped, T_NEAR);
@@ -453,10 +446,8 @@ bool Emitter::emit_float_store(const GuestInstruction& in) {
         narrow_double(denormal);
     }
     Xbyak::RegExp where;
-    unsigned site = 0;
     if (in_window()) {
         where = in_window(in, access);
-        site = access_site();
     } else {
         vmovq(xmm1, rdx);
         address(in, access);
@@ -464,6 +455,7 @@ bool Emitter::emit_float_store(const GuestInstruction& in) {
         vmovq(rdx, xmm1);
         where = rcx + rax;
     }
+    const unsigned site = access_site();
     if (is_word)
         movbe(dword[where], edx);
     else
@@ -473,15 +465,9 @@ bool Emitter::emit_float_store(const GuestInstruction& in) {
     Label* done = new_label();
     L(*done);
     later([this, &in, slow, stored, stopped, denormal, done, access, site] {
-        if (in_window()) {
-            fault_leads_here(site);
-            address(in, access);
-            call(calls().store_page[access.size_log2]);
-        } else {
-            L(*slow);
-            vmovq(rdx, xmm1);
-            call(calls().store[access.size_log2]);
-        }
+        slow_road(in, access, slow, site);
+        if (!in_window()) vmovq(rdx, xmm1);
+        call(slow_store(access.size_log2));
         test(edx, edx);
         jz(*stored);
         stop_store(in, access, stopped);

@@ -174,6 +174,7 @@ Xbyak::RegExp Emitter::in_window(const GuestInstruction& in, const Access& acces
 }
 
 unsigned Emitter::access_site() {
+    if (!in_window()) return 0;
     const unsigned site = sites_.add(buffer_.executable(getCurr()));
     putSeg(gs);
     return site;
@@ -181,6 +182,16 @@ unsigned Emitter::access_site() {
 
 void Emitter::fault_leads_here(unsigned site) {
     sites_.leads_to(site, buffer_.executable(getCurr()));
+}
+
+void Emitter::slow_road(const GuestInstruction& in, const Access& access, Label* slow,
+                        unsigned site) {
+    if (in_window()) {
+        fault_leads_here(site);
+        address(in, access);
+    } else {
+        L(*slow);
+    }
 }
 
 // ---- general registers ----
@@ -195,9 +206,8 @@ bool Emitter::emit_load(const GuestInstruction& in) {
     const Reg32 result = target(d, eax);
     Label *slow = new_label(), *loaded = new_label();
     Label* stopped = stopped_at(in);
-    unsigned site = 0;
     const Xbyak::RegExp where = place(in, access, kReadPages, slow);
-    if (in_window()) site = access_site();
+    const unsigned site = access_site();
     switch (access.size_log2) {
         case 0:
             movzx(result, byte[where]);
@@ -224,14 +234,8 @@ bool Emitter::emit_load(const GuestInstruction& in) {
     put(d, result);
     update_base(in, access);
     later([this, &in, slow, loaded, stopped, access, result, site] {
-        if (in_window()) {
-            fault_leads_here(site);
-            address(in, access);
-            call(calls().load_page[access.size_log2]);
-        } else {
-            L(*slow);
-            call(calls().load[access.size_log2]);
-        }
+        slow_road(in, access, slow, site);
+        call(slow_load(access.size_log2));
         test(edx, edx);
         jnz(*stopped, T_NEAR);
         if (access.is_signed) movsx(eax, ax);
@@ -252,10 +256,9 @@ bool Emitter::emit_store(const GuestInstruction& in) {
     const unsigned s = isa::rd(in.word);
     Label *slow = new_label(), *stored = new_label();
     Label* stopped = stopped_at(in);
-    unsigned site = 0;
     const Xbyak::RegExp where = place(in, access, kWritePages, slow);
     const Reg32 value = use(s, edx);
-    if (in_window()) site = access_site();
+    const unsigned site = access_site();
     switch (access.size_log2) {
         case 0:
             mov(byte[where], value.cvt8());
@@ -275,18 +278,13 @@ bool Emitter::emit_store(const GuestInstruction& in) {
     L(*stored);
     update_base(in, access);
     later([this, &in, slow, stored, stopped, access, s, site] {
-        if (in_window()) {
-            fault_leads_here(site);
-            address(in, access);
-        } else {
-            L(*slow);
-        }
+        slow_road(in, access, slow, site);
         fetch(edx, s);
         if (access.reversed) {
             bswap(edx);
             if (access.size_log2 == 1) shr(edx, 16);
         }
-        call(in_window() ? calls().store_page[access.size_log2] : calls().store[access.size_log2]);
+        call(slow_store(access.size_log2));
         test(edx, edx);
         jz(*stored);
         stop_store(in, access, stopped);

@@ -251,9 +251,19 @@ class Emitter : private Xbyak::CodeGenerator {
     // Where the block's accesses go to the window (Mode::window), the operand of one; uses eax.
     bool in_window() const { return guest_->mode.window; }
     Xbyak::RegExp in_window(const GuestInstruction& in, const Access& access);
-    // The host's instruction that comes next is such an access. In cold code: here its fault leads.
+    // The host's instruction that comes next is such an access, if there is a window. In cold code:
+    // here its fault leads.
     unsigned access_site();
     void fault_leads_here(unsigned site);
+    // In cold code: here an access comes that its place does not answer, its address in eax; and
+    // what does it then.
+    void slow_road(const GuestInstruction& in, const Access& access, Label* slow, unsigned site);
+    const uint8_t* slow_load(unsigned size_log2) const {
+        return in_window() ? calls().load_page[size_log2] : calls().load[size_log2];
+    }
+    const uint8_t* slow_store(unsigned size_log2) const {
+        return in_window() ? calls().store_page[size_log2] : calls().store[size_log2];
+    }
 
     // ---- emit_reservation.cpp ----
     bool emit_reservation(const GuestInstruction& in);
