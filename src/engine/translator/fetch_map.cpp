@@ -8,18 +8,13 @@
 #include <cerrno>
 #include <cstring>
 
+#include "engine/translator/sparse_memory.h"
+
 namespace perfvisor::engine::translator {
 namespace {
 
 uint32_t* reserve(size_t words) {
-    const size_t bytes = words * sizeof(uint32_t);
-    void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (at == MAP_FAILED) return nullptr;
-    // A few pages of it are touched, far from each other.
-    madvise(at, bytes, MADV_NOHUGEPAGE);
-    madvise(at, bytes, MADV_DONTDUMP);
-    return static_cast<uint32_t*>(at);
+    return static_cast<uint32_t*>(reserve_sparse(words * sizeof(uint32_t), PROT_READ | PROT_WRITE));
 }
 
 }  // namespace

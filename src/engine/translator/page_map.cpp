@@ -13,6 +13,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "engine/translator/sparse_memory.h"
+
 namespace perfvisor::engine::translator {
 namespace {
 
@@ -30,15 +32,6 @@ void set_gs(const void* base) {
         syscall(SYS_arch_prctl, ARCH_SET_GS, base);
 }
 
-void* reserve(size_t bytes, int protection) {
-    void* at = mmap(nullptr, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (at == MAP_FAILED) return nullptr;
-    // A few pages of it are touched, far from each other.
-    madvise(at, bytes, MADV_NOHUGEPAGE);
-    madvise(at, bytes, MADV_DONTDUMP);
-    return at;
-}
-
 // Pages that are or were mapped in the windows of all maps of this process.
 std::atomic<uint32_t> mapped_of_all{0};
 
@@ -46,17 +39,19 @@ std::atomic<uint32_t> mapped_of_all{0};
 
 Result<std::unique_ptr<PageMap>> PageMap::create(uint64_t window_after) {
     bool windows = window_after != kNever;
-    void* memory = windows ? reserve((kTablesBytes + kWindowBytes) * kTables, PROT_NONE) : nullptr;
+    size_t bytes = (kTablesBytes + kWindowBytes) * kTables;
+    void* memory = windows ? reserve_sparse(bytes, PROT_NONE) : nullptr;
     if (!memory) {
         windows = false;
-        memory = reserve(kTablesBytes * kTables, PROT_NONE);
+        bytes = kTablesBytes * kTables;
+        memory = reserve_sparse(bytes, PROT_NONE);
     }
     constexpr int kReadWrite = PROT_READ | PROT_WRITE;
-    void* holders = memory ? reserve(2 * kHolderBytes, kReadWrite) : nullptr;
+    void* holders = memory ? reserve_sparse(2 * kHolderBytes, kReadWrite) : nullptr;
     if (!holders) {
         const int error = errno;
-        if (memory) munmap(memory, kTablesBytes * kTables);
-        return fail("no address space for {} GiB of page tables: {}", kTablesBytes * kTables >> 30,
+        if (memory) munmap(memory, bytes);
+        return fail("no address space for {} GiB of page tables: {}", bytes >> 30,
                     std::strerror(error));
     }
     return std::unique_ptr<PageMap>(new PageMap(static_cast<uint8_t*>(memory), windows,
