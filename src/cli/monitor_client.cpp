@@ -8,7 +8,6 @@
 #include <array>
 #include <cerrno>
 
-#include "core/pm_events.h"
 #include "vmm/monitor_protocol.h"
 
 namespace perfvisor::cli {
@@ -99,6 +98,12 @@ void MonitorClient::take_news() {
         if (const auto message = next_message(std::chrono::milliseconds(0))) note_event(*message);
 }
 
+Result<void> MonitorClient::count_events(const std::set<std::string>& names) {
+    auto done = call({{"execute", vmm::kCountEventsCommand}, {"arguments", {{"names", names}}}});
+    if (!done) return tl::unexpected(done.error());
+    return {};
+}
+
 Result<MonitorClient::Counts> MonitorClient::counts() {
     if (!final_stats_) {
         auto stats = call({{"execute", "query-stats"}, {"arguments", {{"target", "vcpu"}}}});
@@ -118,9 +123,8 @@ Result<MonitorClient::Counts> MonitorClient::parse_counts(const Json& stats) {
         for (const Json& one : list) {
             if (!one.is_object()) continue;
             const Json name = one.value("name", Json()), value = one.value("value", Json());
-            if (!value.is_number_unsigned()) continue;
-            for (const core::Event& event : core::e500mc_events())
-                if (name == event.name) values[event.code] = value.get<uint64_t>();
+            if (name.is_string() && value.is_number_unsigned())
+                values[name.get<std::string>()] = value.get<uint64_t>();
         }
     }
     return counts;

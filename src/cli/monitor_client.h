@@ -9,6 +9,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,12 @@ class MonitorClient {
     const std::string& guest() const { return guest_; }
     pid_t pid() const { return pid_; }  // as the kernel says; 0 if of another PID namespace
 
-    // By vCPU, in order, then by event code.
-    using Counts = std::vector<std::map<unsigned, uint64_t>>;
+    // Asks the guest to count these for this connection, with vmm::ModalEvent::name()s. Fails where
+    // its KVM does not, or not these.
+    Result<void> count_events(const std::set<std::string>& names);
+
+    // By vCPU, in order, then by such a name: all that is counted in any case, and those.
+    using Counts = std::vector<std::map<std::string, uint64_t>>;
     // Where the guest has ended meanwhile: its counts at the end. Fails where it was killed or its
     // KVM does not count.
     Result<Counts> counts();

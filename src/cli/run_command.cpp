@@ -188,7 +188,7 @@ Result<std::optional<StatWish>> check_stat(const Typed& typed) {
             "monitor to the guest: one or the other");
     if (typed.stat_separator && typed.stat_json) return fail("-x and --json exclude each other");
     StatWish wish;
-    auto events = parse_stat_events(typed.stat, true);
+    auto events = parse_stat_events(typed.stat, "--stat");
     if (!events) return tl::unexpected(events.error());
     wish.events = std::move(*events);
     if (typed.stat_json) wish.style = StatStyle::Json;

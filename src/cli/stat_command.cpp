@@ -14,6 +14,7 @@
 #include "cli/monitor_client.h"
 #include "cli/stat_counts.h"
 #include "host/perfmon_reservation.h"
+#include "vmm/event_names.h"
 
 namespace perfvisor::cli {
 namespace {
@@ -27,6 +28,7 @@ struct StatOptions {
     int interval = 0;  // milliseconds, 0: none
     bool json = false, no_aggregation = false;
     std::vector<StatEvent> events;
+    std::vector<std::string> names;  // of the events, for monitors
 
     StatStyle style() const {
         if (json) return StatStyle::Json;
@@ -87,15 +89,15 @@ class Counting {
   private:
     StatRow difference(const Counted& guest, const MonitorClient::Counts& now, size_t cpu) const {
         StatRow row{fmt::format("{}/{}", guest.client.guest(), cpu), {}};
-        for (const StatEvent& event : options_.events) {
-            const auto count = now[cpu].find(event.code);
+        for (const std::string& name : options_.names) {
+            const auto count = now[cpu].find(name);
             if (count == now[cpu].end()) {
                 row.counts.emplace_back();
                 continue;
             }
             uint64_t before = 0;
             if (cpu < guest.last.size())
-                if (const auto was = guest.last[cpu].find(event.code); was != guest.last[cpu].end())
+                if (const auto was = guest.last[cpu].find(name); was != guest.last[cpu].end())
                     before = was->second;
             row.counts.emplace_back(count->second - std::min(before, count->second));
         }
@@ -131,6 +133,9 @@ Result<std::vector<Counted>> attach(const StatOptions& options,
     std::vector<Counted> guests;
     for (MonitorClient& guest : *running) {
         if (!wanted(options, guest)) continue;
+        if (auto counted = guest.count_events({options.names.begin(), options.names.end()});
+            !counted)
+            return tl::unexpected(counted.error());
         auto counts = guest.counts();
         if (!counts) return tl::unexpected(counts.error());
         guests.push_back({std::move(guest), std::move(*counts)});
@@ -242,9 +247,12 @@ Result<int> stat(StatOptions options) {
         options.event_lists = {
             "cycles,instructions,branches,r0d,COMPLETED_LOAD_OPS,"
             "COMPLETED_STORE_OPS,INTERRUPTS"};
-    auto events = parse_stat_events(options.event_lists);
+    auto events = parse_stat_events(options.event_lists, "-e");
     if (!events) return tl::unexpected(events.error());
     options.events = std::move(*events);
+    for (const StatEvent& event : options.events)
+        options.names.push_back(
+            vmm::ModalEvent{core::find_event(event.code), event.user, event.kernel}.name());
     if (options.separator && options.json) return fail("-x and --json exclude each other");
 
     auto registry = host::PerfmonRegistry::open({.path = options.directory});
@@ -267,8 +275,8 @@ void add_stat_command(CLI::App& app, Action& action) {
         app.add_subcommand("stat", "Count events on running guests, from outside");
     stat_command
         ->add_option("-e,--event", options->event_lists,
-                     "Events, separated by commas: names or codes of \"perfvisor list\", "
-                     "or perf's generic names")
+                     "Events, separated by commas: names or codes of \"perfvisor list\", or "
+                     "perf's generic names; :u or :k for one mode")
         ->allow_extra_args(false);
     stat_command->add_option("--guest", options->guests, "Only this guest: its name or PID")
         ->allow_extra_args(false);

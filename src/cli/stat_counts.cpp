@@ -116,33 +116,17 @@ std::string json_line(const StatReport& report, const StatRow& row, size_t event
 }  // namespace
 
 Result<std::vector<StatEvent>> parse_stat_events(const std::vector<std::string>& lists,
-                                                 bool modes) {
+                                                 std::string_view option) {
     std::vector<StatEvent> events;
     for (const std::string& list : lists) {
         size_t start = 0;
         while (start <= list.size()) {
             const size_t end = std::min(list.find(',', start), list.size());
-            const std::string spelling = list.substr(start, end - start);
+            std::string spelling = list.substr(start, end - start);
             start = end + 1;
-            const size_t colon = std::min(spelling.find(':'), spelling.size());
-            StatEvent parsed{spelling, 0, true, true};
-            if (colon < spelling.size()) {
-                if (!modes)
-                    return fail(
-                        "-e: \"{}\": the host counts a guest's user and kernel mode together; "
-                        "modifiers work with perf in the guest",
-                        spelling);
-                const std::string modifier = spelling.substr(colon + 1);
-                if (modifier != "u" && modifier != "k" && modifier != "uk" && modifier != "ku")
-                    return fail("--stat: \"{}\": \"{}\" is no modifier; it takes u, k and uk",
-                                spelling, modifier);
-                parsed.user = modifier.find('u') != std::string::npos;
-                parsed.kernel = modifier.find('k') != std::string::npos;
-            }
-            const auto event = vmm::find_countable_event(spelling.substr(0, colon), modes);
-            if (!event) return fail("{}: {}", modes ? "--stat" : "-e", event.error().message);
-            parsed.code = (*event)->code;
-            events.push_back(std::move(parsed));
+            const auto event = vmm::find_modal_event(spelling);
+            if (!event) return fail("{}: {}", option, event.error().message);
+            events.push_back({std::move(spelling), event->event->code, event->user, event->kernel});
         }
     }
     return events;

@@ -18,12 +18,11 @@ struct StatEvent {
     bool user = true, kernel = true;  // the modes it counts in
 };
 
-// Lists as -e takes them, "cycles,r2,COMPLETED_LOAD_OPS"; each may hold several. Fails for an event
-// that cannot be counted, saying why. With `modes`, events may have perf's modifiers for the modes
-// they count in (":u", ":k", ":uk"); otherwise these are refused, as only the guest's own counters
-// have them.
+// Lists as -e takes them, "cycles,r2:u,COMPLETED_LOAD_OPS"; each may hold several, with perf's
+// modifiers for the modes they count in (":u", ":k", ":uk"). Fails for an event that cannot be
+// counted, with a sentence about `option`.
 Result<std::vector<StatEvent>> parse_stat_events(const std::vector<std::string>& lists,
-                                                 bool modes = false);
+                                                 std::string_view option);
 
 // One line of counts: of everything, or of one vCPU.
 struct StatRow {

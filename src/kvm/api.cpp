@@ -50,6 +50,10 @@ constexpr Required kRequired[] = {
     {KVM_CAP_IMMEDIATE_EXIT, "immediate exit"},
 };
 
+constexpr const char* kModelIsTheGuests =
+    "events of the timing model cannot be counted from outside while the guest has a performance "
+    "monitor, whose own counts would change (under --timing=e500mc they can)";
+
 Result<void> set_soft_line(Vcpu& vcpu, uint32_t line, bool level, const char* what) {
     kvm_soft_line argument{line, level ? 1u : 0u};
     return request(vcpu, KVM_SOFT_SET_LINE, &argument, what);
@@ -112,7 +116,10 @@ Result<void> release_perfmon(Vm& vm) {
 }
 
 Result<void> own_perfmon(Vm& vm) {
-    return request(vm, KVM_SOFT_OWN_PERFMON, nullptr, "give the VM a performance monitor");
+    const int result = vm.ioctl(KVM_SOFT_OWN_PERFMON, nullptr);
+    if (result == -EBUSY) return fail("{}", kModelIsTheGuests);
+    if (result >= 0) return {};
+    return fail("KVM could not give the VM a performance monitor: {}", errno_text(result));
 }
 
 Result<kvm_regs> get_regs(Vcpu& vcpu) {
@@ -281,6 +288,18 @@ Result<void> set_halt_exit(Vcpu& vcpu, bool on) {
     return enable_capability(vcpu, KVM_CAP_SOFT_HLT_EXIT, args);
 }
 
+namespace {
+
+// The result of a request that is about counting from outside.
+Result<void> counting(int result, const char* what) {
+    if (result == -ENOTTY) return fail("{}", kNoCountingFromOutside);
+    if (result == -EBUSY) return fail("{}", kModelIsTheGuests);
+    if (result < 0) return fail("KVM could not {}: {}", what, errno_text(result));
+    return {};
+}
+
+}  // namespace
+
 Result<std::vector<EventTotal>> event_totals(Vcpu& vcpu) {
     std::vector<kvm_soft_event_total> entries(64);
     kvm_soft_event_totals argument{};
@@ -291,13 +310,21 @@ Result<std::vector<EventTotal>> event_totals(Vcpu& vcpu) {
         result = vcpu.ioctl(KVM_SOFT_GET_EVENT_TOTALS, &argument);
         if (result == -E2BIG) entries.resize(argument.count);
     }
-    if (result == -ENOTTY)
-        return fail("this KVM does not count events from outside the guest (--accel=soft does)");
-    if (result < 0) return fail("KVM could not count events: {}", errno_text(result));
+    if (auto counted = counting(result, "count events"); !counted)
+        return tl::unexpected(counted.error());
     std::vector<EventTotal> totals;
-    for (uint32_t n = 0; n < argument.count; ++n)
-        totals.push_back({entries[n].event, entries[n].total});
+    for (uint32_t n = 0; n < argument.count; ++n) {
+        const kvm_soft_event_total& entry = entries[n];
+        EventTotal& total = totals.emplace_back(EventTotal{entry.event, entry.total, {}});
+        if (entry.flags & KVM_SOFT_TOTAL_BY_MODE) total.modes = {entry.user, entry.supervisor};
+    }
     return totals;
+}
+
+Result<void> count_events(Vm& vm, const std::vector<uint32_t>& events, bool on) {
+    kvm_soft_count argument{as_address(events.data()), static_cast<uint32_t>(events.size()),
+                            on ? 1u : 0u};
+    return counting(vm.ioctl(KVM_SOFT_COUNT_EVENTS, &argument), "count events");
 }
 
 Result<void> set_window(Vm& vm, uint32_t open, uint32_t close,
@@ -307,11 +334,7 @@ Result<void> set_window(Vm& vm, uint32_t open, uint32_t close,
     window.close = close;
     window.events = as_address(events.data());
     window.count = static_cast<uint32_t>(events.size());
-    const int result = vm.ioctl(KVM_SOFT_SET_WINDOW, &window);
-    if (result == -ENOTTY)
-        return fail("this KVM does not count events from outside the guest (--accel=soft does)");
-    if (result < 0) return fail("KVM could not count a window: {}", errno_text(result));
-    return {};
+    return counting(vm.ioctl(KVM_SOFT_SET_WINDOW, &window), "count a window");
 }
 
 Result<WindowTotals> window_totals(Vcpu& vcpu) {

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -123,14 +124,26 @@ Result<void> reset_core(Vcpu& vcpu);
 // Whether a vCPU that waits with no timer set ends KVM_RUN with KVM_EXIT_HLT instead of blocking.
 Result<void> set_halt_exit(Vcpu& vcpu, bool on);
 
+// What a KVM that gives no access to its counts fails with below.
+inline constexpr const char* kNoCountingFromOutside =
+    "this KVM does not count events from outside the guest (--accel=soft does)";
+
 // How often an event of the performance monitor's catalogue has happened on the vCPU.
 struct EventTotal {
+    struct Modes {
+        uint64_t user = 0, supervisor = 0;
+    };
     uint32_t event = 0;  // as PMLCa[EVENT] selects it
     uint64_t total = 0;
+    std::optional<Modes> modes;  // while count_events() is on
 };
 // From any thread: all events that this vCPU counts, by ascending code, as of one instruction
 // boundary. Fails on a KVM that gives no access to its counts.
 Result<std::vector<EventTotal>> event_totals(Vcpu& vcpu);
+// KVM_SOFT_COUNT_EVENTS: while it is on, totals have both modes apart, and these events where they
+// are the timing model's. From any thread; what was switched on is switched off with the same
+// events. Fails as event_totals() does, and where the guest's own counts would change.
+Result<void> count_events(Vm& vm, const std::vector<uint32_t>& events, bool on);
 
 // KVM_SOFT_SET_WINDOW and KVM_SOFT_GET_WINDOW.
 Result<void> set_window(Vm& vm, uint32_t open, uint32_t close,

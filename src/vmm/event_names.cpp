@@ -53,15 +53,14 @@ const core::Event* find_any(std::string_view spelling) {
     return find_raw(spelling);
 }
 
-bool countable(const core::Event& event, bool with_model) {
-    return event.source.kind == core::EventSource::Kind::Total ||
-           event.source.kind == core::EventSource::Kind::Cycles ||
-           (with_model && event.source.kind == core::EventSource::Kind::Modelled);
-}
-
 }  // namespace
 
-Result<const core::Event*> find_countable_event(std::string_view spelling, bool with_model) {
+bool always_counted(const core::Event& event) {
+    return event.source.kind == core::EventSource::Kind::Total ||
+           event.source.kind == core::EventSource::Kind::Cycles;
+}
+
+Result<const core::Event*> find_countable_event(std::string_view spelling) {
     const core::Event* const event = find_any(spelling);
     if (event == nullptr)
         return fail("event \"{}\" is not known; \"perfvisor list\" shows those that are", spelling);
@@ -75,21 +74,33 @@ Result<const core::Event*> find_countable_event(std::string_view spelling, bool 
             "event \"{}\" ({}) counts what lasts longer than the threshold of the guest's own "
             "counter; it cannot be counted from outside",
             spelling, event->name);
-    if (event->source.kind == core::EventSource::Kind::Modelled && !with_model)
-        return fail(
-            "event \"{}\" ({}) is counted by the timing model, which runs for the guest's own "
-            "counters and for \"perfvisor run --stat\"",
-            spelling, event->name);
-    if (!countable(*event, with_model))
+    if (event->source.kind == core::EventSource::Kind::None)
         return fail("event \"{}\" ({}) is not modelled, so there is nothing to count", spelling,
                     event->name);
     return event;
 }
 
-std::vector<const core::Event*> countable_events() {
+std::string ModalEvent::name() const {
+    return std::string(event->name) + (user && kernel ? "" : user ? ":u" : ":k");
+}
+
+Result<ModalEvent> find_modal_event(std::string_view spelling) {
+    const size_t colon = spelling.find(':');
+    const auto event = find_countable_event(spelling.substr(0, colon));
+    if (!event) return tl::unexpected(event.error());
+    if (colon == std::string_view::npos) return ModalEvent{*event};
+    const std::string_view modifier = spelling.substr(colon + 1);
+    if (modifier != "u" && modifier != "k" && modifier != "uk" && modifier != "ku")
+        return fail("event \"{}\": \"{}\" is no modifier; there are u, k and uk", spelling,
+                    modifier);
+    return ModalEvent{*event, modifier.find('u') != std::string_view::npos,
+                      modifier.find('k') != std::string_view::npos};
+}
+
+std::vector<const core::Event*> always_counted_events() {
     std::vector<const core::Event*> events;
     for (const core::Event& event : core::e500mc_events())
-        if (countable(event, false)) events.push_back(&event);
+        if (always_counted(event)) events.push_back(&event);
     return events;
 }
 

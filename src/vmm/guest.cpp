@@ -150,7 +150,7 @@ Result<void> Guest::reserve_perfmon() {
 }
 
 Result<void> Guest::create_vcpus() {
-    const bool soft = kvm::check_extension(*vm_, KVM_CAP_SOFT) > 0;
+    const bool soft = has_soft_kvm();
     cpus_.resize(options_.cpus);
     for (unsigned id = 0; id < options_.cpus; ++id) {
         auto vcpu = vm_->create_vcpu(id);
@@ -182,7 +182,7 @@ Result<void> Guest::create_machine() {
         for (Cpu& cpu : cpus_)
             must(kvm::set_external_proxy(*cpu.vcpu, enabled));
     };
-    if (kvm::check_extension(*vm_, KVM_CAP_SOFT) > 0) {
+    if (has_soft_kvm()) {
         hooks.set_critical = [this](unsigned cpu, bool level) {
             must(kvm::set_critical_interrupt(*cpus_[cpu].vcpu, level));
         };
@@ -231,8 +231,7 @@ void Guest::wire_time(machine::MachineHooks& hooks) {
 
 // From here on the CPU is one of those that execute; its thread enters KVM_RUN as soon as it can.
 void Guest::start_secondary(const machine::CpuStart& start) {
-    if (kvm::check_extension(*vm_, KVM_CAP_SOFT) > 0)
-        must(kvm::set_stopped(*cpus_[start.cpu].vcpu, false));
+    if (has_soft_kvm()) must(kvm::set_stopped(*cpus_[start.cpu].vcpu, false));
     const std::lock_guard lock(mutex_);
     cpus_[start.cpu].start = start;
     changed_.notify_all();
@@ -319,6 +318,16 @@ bool Guest::started(unsigned cpu) const {
 
 Result<void> Guest::memory_written(std::span<const uint8_t> bytes) {
     return kvm::code_changed(*vm_, static_cast<uint64_t>(bytes.data() - ram_.data()), bytes);
+}
+
+// A kernel's KVM is not even asked: it has a vCPU's request wait until KVM_RUN returns.
+Result<std::vector<kvm::EventTotal>> Guest::event_totals(unsigned cpu) const {
+    if (!has_soft_kvm()) return fail("{}", kvm::kNoCountingFromOutside);
+    return kvm::event_totals(*cpus_[cpu].vcpu);
+}
+
+Result<void> Guest::count_events(const std::vector<uint32_t>& events, bool on) {
+    return kvm::count_events(*vm_, events, on);
 }
 
 bool Guest::shall_rest(const Cpu& cpu) const {

@@ -93,9 +93,8 @@ class Guest {
     // Of the host, once the vCPU runs; 0 before.
     int thread_id(unsigned cpu) const { return cpus_[cpu].thread_id; }
     // Counts of this boot.
-    Result<std::vector<kvm::EventTotal>> event_totals(unsigned cpu) const {
-        return kvm::event_totals(*cpus_[cpu].vcpu);
-    }
+    Result<std::vector<kvm::EventTotal>> event_totals(unsigned cpu) const;
+    Result<void> count_events(const std::vector<uint32_t>& events, bool on);
     // What was counted in the window that marks() set, with stop() called before.
     Result<kvm::WindowTotals> window_totals(unsigned cpu) const {
         return kvm::window_totals(*cpus_[cpu].vcpu);
@@ -130,6 +129,7 @@ class Guest {
     Result<void> build(kvm::System& system, std::span<uint8_t> ram,
                        const machine::BootFiles& files);
     void warn_of_little_memory(const machine::BootImage& image);
+    bool has_soft_kvm() const { return kvm::check_extension(*vm_, KVM_CAP_SOFT) > 0; }
     Result<void> reserve_perfmon();
     Result<void> create_vcpus();
     Result<void> create_machine();

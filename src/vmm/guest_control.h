@@ -2,6 +2,10 @@
 // The guest as its monitor sees it: one guest over all its boots.
 #pragma once
 
+#include <cstdint>
+#include <list>
+#include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -31,13 +35,22 @@ class GuestControl final : public MonitorTarget {
     bool paused() const override;
     std::vector<Cpu> cpus() const override;
     Result<std::vector<kvm::EventTotal>> event_totals(unsigned cpu) const override;
+    Result<std::unique_ptr<Counting>> count_events(std::vector<uint32_t> events) override;
     void pause() override;
     void resume() override;
     void reset() override;
     void quit() override;
 
   private:
+    class CountingEvents;
+    // What somebody counts, and whether this boot does.
+    struct Wish {
+        std::vector<uint32_t> events;
+        bool granted = false;
+    };
+
     Result<std::vector<kvm::EventTotal>> totals_so_far(unsigned cpu) const;
+    void stop_counting(std::list<Wish>::iterator wish);
 
     const std::string name_;
     const UniqueFd quit_;
@@ -45,8 +58,9 @@ class GuestControl final : public MonitorTarget {
     Guest* guest_ = nullptr;  // while a boot lasts
     bool paused_ = false;
     bool reset_asked_ = false;
-    // By CPU, what the boots before this one have counted, or why they have not.
-    std::vector<Result<std::vector<kvm::EventTotal>>> earlier_;
+    std::list<Wish> wishes_;
+    // By CPU, what the boots before this one have counted, by event, or why they have not.
+    std::vector<Result<std::map<uint32_t, kvm::EventTotal>>> earlier_;
 };
 
 }  // namespace perfvisor::vmm

@@ -72,24 +72,36 @@ Result<void> only(const Json& arguments, std::initializer_list<std::string_view>
 
 // ---- query-stats ----
 
+struct NamedEvent {
+    std::string name;  // as asked for
+    ModalEvent event;
+};
+
 struct StatsWish {
-    struct Named {
-        std::string name;  // as asked for
-        unsigned code = 0;
-    };
-    std::vector<Named> events;
+    std::vector<NamedEvent> events;
     std::optional<std::vector<std::string>> vcpus;
     bool kvm = true;  // the one provider there is, is wanted
 };
 
-std::vector<StatsWish::Named> all_events() {
-    std::vector<StatsWish::Named> all;
-    for (const core::Event* event : countable_events())
-        all.push_back({event->name, event->code});
+// What is counted in any case, in all modes together.
+std::vector<NamedEvent> plain_events() {
+    std::vector<NamedEvent> all;
+    for (const core::Event* event : always_counted_events())
+        all.push_back({event->name, {event}});
     return all;
 }
 
-Result<void> parse_providers(const Json& providers, StatsWish& wish) {
+bool needs_counting(const ModalEvent& event) {
+    return !event.user || !event.kernel || !always_counted(*event.event);
+}
+
+bool is_counted(const ModalEvent& event, const MonitorCounted& counted) {
+    return !needs_counting(event) || std::find(counted.events.begin(), counted.events.end(),
+                                               event.event->code) != counted.events.end();
+}
+
+Result<void> parse_providers(const Json& providers, const MonitorCounted& counted,
+                             StatsWish& wish) {
     if (!providers.is_array()) return fail("\"providers\" must be an array");
     wish.kvm = false;
     for (const Json& provider : providers) {
@@ -105,64 +117,103 @@ Result<void> parse_providers(const Json& providers, StatsWish& wish) {
         if (!*names) continue;
         wish.events.clear();
         for (const std::string& name : **names) {
-            const auto event = find_countable_event(name);
+            const auto event = find_modal_event(name);
             if (!event) return tl::unexpected(event.error());
-            wish.events.push_back({name, (*event)->code});
+            if (!is_counted(*event, counted))
+                return fail("event \"{}\" is counted only once {} has named it", name,
+                            kCountEventsCommand);
+            wish.events.push_back({name, *event});
         }
     }
     return {};
 }
 
-Result<StatsWish> parse_stats_wish(const Json& arguments) {
+Result<StatsWish> parse_stats_wish(const Json& arguments, const MonitorCounted& counted) {
     if (auto checked = only(arguments, {"target", "vcpus", "providers"}); !checked)
         return tl::unexpected(checked.error());
     const Json target = arguments.value("target", Json());
     if (target != "vcpu" && target != "vm") return fail("\"target\" must be \"vcpu\" or \"vm\"");
     StatsWish wish;
-    wish.events = all_events();
+    wish.events = plain_events();
+    for (const std::string& name : counted.names)
+        wish.events.push_back({name, *find_modal_event(name)});
     auto vcpus = strings(arguments, "vcpus");
     if (!vcpus) return tl::unexpected(vcpus.error());
     wish.vcpus = std::move(*vcpus);
     if (arguments.contains("providers"))
-        if (auto parsed = parse_providers(arguments["providers"], wish); !parsed)
+        if (auto parsed = parse_providers(arguments["providers"], counted, wish); !parsed)
             return tl::unexpected(parsed.error());
     if (target == "vm") wish.kvm = false;  // all there is, is the vCPUs'
     return wish;
 }
 
-Result<Json> stats(const MonitorTarget& target, const StatsWish& wish) {
+// Nothing where it is not counted.
+std::optional<uint64_t> value_of(const ModalEvent& event,
+                                 const std::vector<kvm::EventTotal>& totals) {
+    for (const kvm::EventTotal& total : totals) {
+        if (total.event != event.event->code) continue;
+        if (event.user && event.kernel) return total.total;
+        if (!total.modes) return std::nullopt;
+        return event.user ? total.modes->user : total.modes->supervisor;
+    }
+    return std::nullopt;
+}
+
+Json vcpu_stats(unsigned cpu, Json values) {
+    return {{"provider", "kvm"}, {"qom-path", qom_path(cpu)}, {"stats", std::move(values)}};
+}
+
+Result<Json> query_stats(MonitorTarget& target, const Json& arguments, MonitorCounted& counted) {
+    const auto wish = parse_stats_wish(arguments, counted);
+    if (!wish) return tl::unexpected(wish.error());
     Json result = Json::array();
-    if (!wish.kvm) return result;
+    if (!wish->kvm) return result;
     for (const MonitorTarget::Cpu& cpu : target.cpus()) {
         const std::string path = qom_path(cpu.index);
-        if (wish.vcpus &&
-            std::find(wish.vcpus->begin(), wish.vcpus->end(), path) == wish.vcpus->end())
+        if (wish->vcpus &&
+            std::find(wish->vcpus->begin(), wish->vcpus->end(), path) == wish->vcpus->end())
             continue;
         const auto totals = target.event_totals(cpu.index);
         if (!totals) return tl::unexpected(totals.error());
         Json values = Json::array();
-        for (const StatsWish::Named& event : wish.events)
-            for (const kvm::EventTotal& total : *totals)
-                if (total.event == event.code)
-                    values.push_back({{"name", event.name}, {"value", total.total}});
-        result.push_back({{"provider", "kvm"}, {"qom-path", path}, {"stats", values}});
+        for (const NamedEvent& named : wish->events)
+            if (const auto value = value_of(named.event, *totals))
+                values.push_back({{"name", named.name}, {"value", *value}});
+        result.push_back(vcpu_stats(cpu.index, std::move(values)));
     }
     return result;
 }
 
-Result<Json> query_stats(MonitorTarget& target, const Json& arguments) {
-    const auto wish = parse_stats_wish(arguments);
-    if (!wish) return tl::unexpected(wish.error());
-    return stats(target, *wish);
+// The old ones end only when the new ones have begun: what is in both goes on.
+Result<Json> count_events(MonitorTarget& target, const Json& arguments, MonitorCounted& counted) {
+    if (auto checked = only(arguments, {"names"}); !checked) return tl::unexpected(checked.error());
+    const auto names = strings(arguments, "names");
+    if (!names) return tl::unexpected(names.error());
+    if (!*names) return fail("\"names\" must be an array of strings");
+    MonitorCounted wanted;
+    for (const std::string& name : **names) {
+        const auto event = find_modal_event(name);
+        if (!event) return tl::unexpected(event.error());
+        if (!needs_counting(*event)) continue;  // query-stats has it
+        wanted.names.push_back(name);
+        wanted.events.push_back(event->event->code);
+    }
+    if (!wanted.events.empty()) {
+        auto counting = target.count_events(wanted.events);
+        if (!counting) return tl::unexpected(counting.error());
+        wanted.counting = std::move(*counting);
+    }
+    counted = std::move(wanted);
+    return Json::object();
 }
 
-Result<Json> query_stats_schemas(MonitorTarget&, const Json& arguments) {
+Result<Json> query_stats_schemas(MonitorTarget&, const Json& arguments, MonitorCounted&) {
     if (auto checked = only(arguments, {"provider"}); !checked)
         return tl::unexpected(checked.error());
     if (arguments.contains("provider") && arguments["provider"] != "kvm")
         return fail("the only provider of statistics is \"kvm\"");
     Json events = Json::array();
-    for (const core::Event* event : countable_events()) {
+    for (const core::Event* event : always_counted_events()) {
         Json schema = {{"name", event->name}, {"type", "cumulative"}};
         if (event->source.kind == core::EventSource::Kind::Cycles) schema["unit"] = "cycles";
         schema["exponent"] = 0;
@@ -173,21 +224,21 @@ Result<Json> query_stats_schemas(MonitorTarget&, const Json& arguments) {
 
 // ---- the other commands ----
 
-Result<Json> query_status(MonitorTarget& target, const Json&) {
+Result<Json> query_status(MonitorTarget& target, const Json&, MonitorCounted&) {
     const bool paused = target.paused();
     return Json{
         {"status", paused ? "paused" : "running"}, {"singlestep", false}, {"running", !paused}};
 }
 
-Result<Json> query_name(MonitorTarget& target, const Json&) {
+Result<Json> query_name(MonitorTarget& target, const Json&, MonitorCounted&) {
     return Json{{"name", target.name()}};
 }
 
-Result<Json> query_version(MonitorTarget&, const Json&) {
+Result<Json> query_version(MonitorTarget&, const Json&, MonitorCounted&) {
     return version();
 }
 
-Result<Json> query_cpus(MonitorTarget& target, const Json&) {
+Result<Json> query_cpus(MonitorTarget& target, const Json&, MonitorCounted&) {
     Json cpus = Json::array();
     for (const MonitorTarget::Cpu& cpu : target.cpus())
         cpus.push_back({{"cpu-index", cpu.index},
@@ -197,39 +248,40 @@ Result<Json> query_cpus(MonitorTarget& target, const Json&) {
     return cpus;
 }
 
-Result<Json> stop(MonitorTarget& target, const Json&) {
+Result<Json> stop(MonitorTarget& target, const Json&, MonitorCounted&) {
     target.pause();
     return Json::object();
 }
 
-Result<Json> cont(MonitorTarget& target, const Json&) {
+Result<Json> cont(MonitorTarget& target, const Json&, MonitorCounted&) {
     target.resume();
     return Json::object();
 }
 
-Result<Json> system_reset(MonitorTarget& target, const Json&) {
+Result<Json> system_reset(MonitorTarget& target, const Json&, MonitorCounted&) {
     target.reset();
     return Json::object();
 }
 
-Result<Json> system_powerdown(MonitorTarget&, const Json&) {
+Result<Json> system_powerdown(MonitorTarget&, const Json&, MonitorCounted&) {
     return fail("this machine has no power button; use quit, or power off in the guest");
 }
 
-Result<Json> quit(MonitorTarget& target, const Json&) {
+Result<Json> quit(MonitorTarget& target, const Json&, MonitorCounted&) {
     target.quit();
     return Json::object();
 }
 
-Result<Json> query_commands(MonitorTarget&, const Json&);
+Result<Json> query_commands(MonitorTarget&, const Json&, MonitorCounted&);
 
 struct Command {
     const char* name;
-    Result<Json> (*run)(MonitorTarget&, const Json&);
+    Result<Json> (*run)(MonitorTarget&, const Json&, MonitorCounted&);
     bool takes_arguments = false;
     const char* event = nullptr;  // told to all when it has changed whether the guest runs
 };
 constexpr auto kCommands = std::to_array<Command>({
+    {kCountEventsCommand, count_events, true},
     {"cont", cont, false, "RESUME"},
     {"query-commands", query_commands},
     {"query-cpus-fast", query_cpus},
@@ -244,7 +296,7 @@ constexpr auto kCommands = std::to_array<Command>({
     {"system_reset", system_reset},
 });
 
-Result<Json> query_commands(MonitorTarget&, const Json&) {
+Result<Json> query_commands(MonitorTarget&, const Json&, MonitorCounted&) {
     Json commands = Json::array({{{"name", "qmp_capabilities"}}});
     for (const Command& command : kCommands)
         commands.push_back({{"name", command.name}});
@@ -270,7 +322,22 @@ Json monitor_event(const char* name, Json data) {
 }
 
 Result<Json> monitor_stats(const MonitorTarget& target) {
-    return stats(target, {all_events(), std::nullopt, true});
+    Json result = Json::array();
+    for (const MonitorTarget::Cpu& cpu : target.cpus()) {
+        const auto totals = target.event_totals(cpu.index);
+        if (!totals) return tl::unexpected(totals.error());
+        Json values = Json::array();
+        for (const kvm::EventTotal& total : *totals) {
+            const core::Event* const event = core::find_event(total.event);
+            if (event == nullptr) continue;
+            for (const ModalEvent& modal : {ModalEvent{event}, ModalEvent{event, true, false},
+                                            ModalEvent{event, false, true}})
+                if (const auto value = value_of(modal, *totals))
+                    values.push_back({{"name", modal.name()}, {"value", *value}});
+        }
+        result.push_back(vcpu_stats(cpu.index, std::move(values)));
+    }
+    return result;
 }
 
 // Names may hold any bytes; JSON has UTF-8 only.
@@ -349,7 +416,7 @@ Json MonitorClient::execute(const std::string& name, const Json& arguments,
         if (const auto none = only(arguments, {}); !none)
             return error(kGeneric, none.error().message);
     const bool was_paused = target_.paused();
-    auto result = command->run(target_, arguments);
+    auto result = command->run(target_, arguments, counted_);
     if (!result) return error(kGeneric, result.error().message);
     if (command->event != nullptr && target_.paused() != was_paused)
         events.push_back(monitor_event(command->event));

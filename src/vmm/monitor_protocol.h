@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -29,13 +31,29 @@ class MonitorTarget {
     virtual std::vector<Cpu> cpus() const = 0;
     // Counts of all boots since the process started.
     virtual Result<std::vector<kvm::EventTotal>> event_totals(unsigned cpu) const = 0;
+    // While one of these exists, event_totals() has the two modes apart and its events of the
+    // timing model.
+    class Counting {
+      public:
+        Counting() = default;
+        Counting(const Counting&) = delete;
+        Counting& operator=(const Counting&) = delete;
+        virtual ~Counting() = default;
+    };
+    // Not to outlive the target.
+    virtual Result<std::unique_ptr<Counting>> count_events(std::vector<uint32_t> events) = 0;
     virtual void pause() = 0;
     virtual void resume() = 0;
     virtual void reset() = 0;
     virtual void quit() = 0;
 };
 
-// Told at a guest's end: what query-stats would say, all events by the catalogue's names.
+// Makes the monitor count, for this connection, what it does not count in any case: `names` are
+// events of the timing model, or of one mode ("COMPLETED_INSNS:u"). query-stats has them from then
+// on, until the next such command or the connection's end.
+inline constexpr const char* kCountEventsCommand = "__org.perfvisor_count-events";
+// Told at a guest's end: what query-stats would say of all events that are counted, by the
+// catalogue's names, with ":u" and ":k" where modes are counted apart.
 inline constexpr const char* kFinalStatsEvent = "__org.perfvisor_FINAL_STATS";
 
 // A message of its own accord, with the time.
@@ -44,6 +62,13 @@ Json monitor_event(const char* name, Json data = Json::object());
 Result<Json> monitor_stats(const MonitorTarget& target);
 // One line of output for a message, its end included.
 std::string monitor_line(const Json& message);
+
+// What a connection has asked the target to count.
+struct MonitorCounted {
+    std::vector<std::string> names;
+    std::vector<uint32_t> events;
+    std::unique_ptr<MonitorTarget::Counting> counting;
+};
 
 class MonitorClient {
   public:
@@ -71,6 +96,7 @@ class MonitorClient {
     Json execute(const std::string& name, const Json& arguments, std::vector<Json>& events);
 
     MonitorTarget& target_;
+    MonitorCounted counted_;
     std::string line_;
     bool negotiated_ = false;
 };

@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // --clock=virtual makes a whole run the same, bit for bit: boot, console, counts, samples.
 #include <gtest/gtest.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <thread>
 
+#include "qmp.h"
 #include "subprocess.h"
 
 namespace perfvisor::test {
@@ -93,24 +90,14 @@ std::string difference(const std::string& a, const std::string& b) {
            b.substr(from, 400);
 }
 
-// Stops the guest behind a monitor's socket, looks at its counts and lets it go on. True if it was
-// there to answer.
-bool look_at_guest(const std::string& path) {
-    const int socket = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_un address = {};
-    address.sun_family = AF_UNIX;
-    std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
-    bool answered = connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
-    for (const std::string command :
-         {R"({"execute":"qmp_capabilities"})", R"({"execute":"stop"})",
-          R"({"execute":"query-stats","arguments":{"target":"vcpu"}})", R"({"execute":"cont"})"}) {
-        char reply[4096];
-        pollfd readable = {socket, POLLIN, 0};
-        answered = answered &&
-                   send(socket, (command + "\n").data(), command.size() + 1, MSG_NOSIGNAL) > 0 &&
-                   poll(&readable, 1, 10'000) == 1 && read(socket, reply, sizeof reply) > 0;
-    }
-    close(socket);
+// Stops the guest, looks at its counts, by mode, and lets it go on. True if it was there to answer.
+bool look_at_guest(const fs::path& runtime_directory) {
+    Qmp monitor(runtime_directory);
+    if (!monitor.connected()) return false;
+    monitor.execute("__org.perfvisor_count-events", {{"names", {"instructions:u"}}});
+    monitor.execute("stop");
+    const bool answered = monitor.execute("query-stats", {{"target", "vcpu"}}).contains("return");
+    monitor.execute("cont");
     return answered;
 }
 
@@ -147,8 +134,7 @@ TEST_F(Repeated, ARunThatIsLookedAtIsTheSame) {
     int looks = 0;
     std::thread looker([&] {
         while (!done) {
-            for (const auto& entry : fs::directory_iterator(directory_ / "run"))
-                if (entry.path().extension() == ".qmp") looks += look_at_guest(entry.path());
+            looks += look_at_guest(directory_ / "run");
             std::this_thread::sleep_for(std::chrono::milliseconds(10));
         }
     });

@@ -111,7 +111,7 @@ TEST_F(LinuxReservationTest, CountingFromOutsideLeavesTheRunAsItIs) {
     Finished counted;
     do {
         counted = run({PERFVISOR_BINARY, "stat", "--runtime-dir", directory.string(), "-I", "1",
-                       "-x", ",", "-e", "instructions"});
+                       "-x", ",", "-e", "instructions,instructions:k,branch-misses"});
     } while (counted.err.find("no guest is running") != std::string::npos);
     EXPECT_EQ(counted.status, 0) << counted.err;
     EXPECT_GT(std::count(counted.err.begin(), counted.err.end(), '\n'), 10);

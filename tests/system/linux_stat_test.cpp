@@ -4,12 +4,16 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "conversation.h"
+#include "qmp.h"
 #include "subprocess.h"
 
 namespace perfvisor::test {
@@ -47,8 +51,11 @@ class LinuxStat : public testing::Test {
         options.insert(options.end(), {"-x", ","});
         const Finished result = counted(command, events, options);
         EXPECT_EQ(result.status, 0) << result.err;
+        return parsed(result.err);
+    }
+    static Counts parsed(const std::string& csv) {
         Counts counts;
-        std::istringstream lines(result.err);
+        std::istringstream lines(csv);
         for (std::string line; std::getline(lines, line);) {
             std::istringstream fields(line);
             std::string value, unit, event;
@@ -161,6 +168,85 @@ TEST_F(LinuxStat, AnUnfinishedCommandIsAnError) {
     const Finished result = counted("reboot -f", "instructions");
     EXPECT_EQ(result.status, 1);
     EXPECT_THAT(result.err, HasSubstr("before the command had ended"));
+}
+
+// ---- perfvisor stat: from outside the process, from the guest's first instruction on ----
+
+class LinuxCounted : public LinuxStat {
+  protected:
+    fs::path runtime() const { return directory_ / "run"; }
+    // The guest waits until as many `perfvisor stat` count as there are lists of events.
+    std::vector<Counts> watched(const std::string& command, const std::vector<std::string>& lists,
+                                std::vector<std::string> options = {},
+                                Finished* guests_end = nullptr) const {
+        std::vector<std::string> words = {PERFVISOR_BINARY,
+                                          "run",
+                                          "-m",
+                                          "256M",
+                                          "-S",
+                                          "-kernel",
+                                          guest_file("vmlinux"),
+                                          "-initrd",
+                                          guest_file("rootfs.cpio.gz"),
+                                          "--console-log",
+                                          "/dev/null",
+                                          "--runtime-dir",
+                                          runtime().string()};
+        words.insert(words.end(), options.begin(), options.end());
+        words.insert(words.end(), {"--exec", command});
+        Conversation guest(words);
+        Qmp monitor(runtime());
+        EXPECT_TRUE(monitor.connected()) << guest.err();
+        std::vector<std::unique_ptr<Conversation>> clients;
+        for (const std::string& list : lists) {
+            clients.push_back(std::make_unique<Conversation>(std::vector<std::string>{
+                PERFVISOR_BINARY, "stat", "--runtime-dir", runtime().string(), "-x", ",", "-e",
+                list, "--", "/bin/sh", "-c", "echo counting; exec cat"}));
+            EXPECT_EQ(clients.back()->line("counting"), "counting") << clients.back()->err();
+        }
+        EXPECT_TRUE(monitor.execute("cont").contains("return"));
+        const int status = guest.wait();
+        EXPECT_EQ(status, 0) << guest.err();
+        if (guests_end) *guests_end = {status, false, guest.out(), guest.err()};
+        std::vector<Counts> counts;
+        for (const auto& client : clients) {
+            client->signal(SIGTERM);
+            client->wait();
+            counts.push_back(parsed(client->err()));
+        }
+        return counts;
+    }
+};
+
+// Two runs differ by what the command does more, and by that alone.
+TEST_F(LinuxCounted, ModesAndEventsOfTheModelToTheInstruction) {
+    const char* const events = "instructions,instructions:u,instructions:k,r3:u,r3";
+    const Counts few = watched("spin 1000", {events}).front(),
+                 more = watched("spin 3000", {events}).front();
+    EXPECT_EQ(few.at("instructions:u") + few.at("instructions:k"), few.at("instructions"));
+    EXPECT_EQ(more.at("instructions:u") - few.at("instructions:u"), 20'000u);
+    // r3 are micro-ops, which the model counts: for the command alone it says the same.
+    const uint64_t of_few = counts("spin 1000", "r3:u")["r3:u"],
+                   of_more = counts("spin 3000", "r3:u")["r3:u"];
+    EXPECT_GT(few.at("r3:u"), of_few);
+    EXPECT_EQ(more.at("r3:u") - few.at("r3:u"), of_more - of_few);
+    EXPECT_GT(few.at("r3"), few.at("r3:u"));
+}
+
+// Two clients with lists of their own, and --stat besides: none sees the others.
+TEST_F(LinuxCounted, ClientsDoNotDisturbEachOtherNorTheCommandsCounts) {
+    const std::vector<std::string> lists = {"instructions:u,branch-misses:u,branch-misses",
+                                            "branch-misses:u,cache-misses,instructions:k"};
+    Finished end;
+    const Counts alone =
+        watched("spin 1000", {lists[0]}, {"--stat", "instructions", "-x", ","}, &end).front();
+    EXPECT_GT(alone.at("branch-misses:u"), 10u);
+    const auto together =
+        watched("spin 1000", lists, {"--stat", "branch-misses,cache-misses:k", "-x", ","}, &end);
+    EXPECT_EQ(together[0].at("instructions:u"), alone.at("instructions:u"));
+    EXPECT_GT(together[1].at("cache-misses"), 1000u);
+    EXPECT_EQ(together[0].at("branch-misses:u"), together[1].at("branch-misses:u"));
+    EXPECT_EQ(parsed(end.err), counts("spin 1000", "branch-misses,cache-misses:k"));
 }
 
 TEST_F(LinuxStat, AGateCatchesOneInstruction) {

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "conversation.h"
+#include "qmp.h"
 #include "subprocess.h"
 
 namespace perfvisor::test {
@@ -271,9 +272,9 @@ TEST_F(ReservationTest, StatKeepsGuestsFromReservingWhileItCounts) {
 TEST_F(ReservationTest, StatCountsToTheGuestsEndAndOverResets) {
     Conversation watched(guest("watched", ""));
     ASSERT_EQ(watched.line("boot"), kWithoutPm);
-    Conversation counting(command({"stat", "-x", ";", "-e", "instructions", "-I", "50"}));
-    while (state() != "host")
-        ASSERT_EQ(counting.err().find("perfvisor:"), std::string::npos) << counting.err();
+    Conversation counting(command({"stat", "-x", ";", "-e", "instructions", "-I", "50"},
+                                  {"--", "/bin/sh", "-c", "echo counting; exec cat"}));
+    ASSERT_EQ(counting.line("counting"), "counting") << counting.err();
     watched.say("ccc");
     for (int n = 0; n < 3; ++n)
         ASSERT_EQ(watched.line("0"), kCountedNothing);
@@ -281,7 +282,8 @@ TEST_F(ReservationTest, StatCountsToTheGuestsEndAndOverResets) {
     ASSERT_EQ(watched.line("boot"), kWithoutPm);
     watched.say("p");
     EXPECT_EQ(watched.wait(), 0);
-    EXPECT_EQ(counting.wait(), 0);
+    counting.signal(SIGTERM);
+    EXPECT_EQ(counting.wait(), 128 + SIGTERM);
     double total = 0;
     std::string lines = counting.err();
     while (!lines.empty()) {
@@ -294,6 +296,75 @@ TEST_F(ReservationTest, StatCountsToTheGuestsEndAndOverResets) {
     }
     EXPECT_EQ(counting.err().find("not counted"), std::string::npos) << counting.err();
     EXPECT_GT(total, 3 * 100'000);
+}
+
+// What a client asked for ends with its connection, however that ends.
+TEST_F(ReservationTest, WhatAKilledClientCountedIsReleased) {
+    for (const bool killed : {false, true}) {
+        Conversation watched(guest("watched", ""));
+        ASSERT_EQ(watched.line("boot"), kWithoutPm);
+        Conversation counting(command({"stat", "-e", "r2:k,branch-misses"},
+                                      {"--", "/bin/sh", "-c", "echo counting; exec cat"}));
+        ASSERT_EQ(counting.line("counting"), "counting") << counting.err();
+        Qmp monitor(directory);
+        if (killed) {
+            counting.signal(SIGKILL);
+            EXPECT_EQ(counting.wait(), 128 + SIGKILL);
+            EXPECT_EQ(state(), "free");
+        }
+        // Behind the second answer the monitor has seen the end of the other connection.
+        for (int n = 0; n < 2; ++n)
+            EXPECT_TRUE(monitor.execute("query-status").contains("return"));
+        watched.say("p");
+        const std::string last = monitor.event("__org.perfvisor_FINAL_STATS").dump();
+        EXPECT_EQ(watched.wait(), 0);
+        EXPECT_THAT(last, HasSubstr("COMPLETED_INSNS"));
+        for (const char* name : {"COMPLETED_INSNS:k", "BRANCHES_MISPREDICTED"})
+            EXPECT_EQ(last.find(name) == std::string::npos, killed) << name << last;
+    }
+}
+
+// Its own counts of the timing model's events would depend on who looks on.
+TEST_F(ReservationTest, TheTimingModelIsTheGuestsThatHasThePerformanceMonitor) {
+    Conversation watched(guest("watched"));
+    ASSERT_EQ(watched.line("boot"), kWithPm);
+    Qmp monitor(directory);
+    const char* const count = "__org.perfvisor_count-events";
+    const json refused = monitor.execute(count, {{"names", {"branch-misses"}}});
+    EXPECT_THAT(refused["error"].value("desc", ""), HasSubstr("has a performance monitor"));
+    EXPECT_TRUE(monitor.execute(count, {{"names", {"r2:u"}}}).contains("return"));
+    Conversation board(guest("board", "--board"));
+    ASSERT_TRUE(board.text("boot"));
+    watched.say("p");
+    EXPECT_EQ(watched.wait(), 0);
+    const Finished counted = run(command({"stat", "-e", "branch-misses"}));
+    EXPECT_EQ(counted.status, 1);
+    EXPECT_THAT(counted.err, HasSubstr("has a performance monitor"));
+}
+
+// A guest that resets goes on being counted, and so do the boots behind it.
+TEST_F(ReservationTest, StatCountsModesAndTheModelOverResets) {
+    Conversation watched(guest("watched", ""));
+    ASSERT_EQ(watched.line("boot"), kWithoutPm);
+    Conversation counting(command({"stat", "--json", "-e", "instructions,r2:u,r2:k,r3,r4"},
+                                  {"--", "/bin/sh", "-c", "echo counting; exec cat"}));
+    ASSERT_EQ(counting.line("counting"), "counting");
+    for (int boot = 0; boot < 2; ++boot) {
+        watched.say("c");
+        ASSERT_EQ(watched.line("0"), kCountedNothing);
+        watched.say("r");
+        ASSERT_EQ(watched.line("boot"), kWithoutPm);
+    }
+    counting.signal(SIGTERM);
+    counting.wait();
+    const std::vector<json> events = objects(counting.err());
+    ASSERT_EQ(events.size(), 5u) << counting.err();
+    const auto count = [&](size_t n) { return std::stod(events[n].value("counter-value", "nan")); };
+    EXPECT_EQ(count(1), 0) << "the probe is a supervisor's";
+    EXPECT_GT(count(2), 2 * 100'000);
+    EXPECT_EQ(count(2), count(0));
+    EXPECT_GE(count(3), count(2)) << "an instruction is a micro-op at least";
+    EXPECT_GE(count(4), count(2));
 }
 
 TEST_F(ReservationTest, StatSaysWhatIsWrong) {

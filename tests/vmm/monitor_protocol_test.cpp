@@ -142,7 +142,7 @@ TEST_F(MonitorProtocolTest, SchemasListWhatStatsCanGive) {
     const Json schemas = execute("query-stats-schemas", {{"provider", "kvm"}})["return"];
     ASSERT_EQ(schemas.size(), 1u);
     EXPECT_EQ(schemas[0]["target"], "vcpu");
-    EXPECT_EQ(schemas[0]["stats"].size(), countable_events().size());
+    EXPECT_EQ(schemas[0]["stats"].size(), always_counted_events().size());
     EXPECT_EQ(schemas[0]["stats"][0]["type"], "cumulative");
 }
 
@@ -153,6 +153,103 @@ TEST_F(MonitorProtocolTest, WhatCannotBeCountedIsSaid) {
                 HasSubstr("guest's own counters"));
     target.uncounted = "this KVM does not count";
     EXPECT_EQ(sentence(execute("query-stats", {{"target", "vcpu"}})), target.uncounted);
+}
+
+// ---- counting what is not counted in any case ----
+
+class MonitorCountingTest : public MonitorProtocolTest {
+  protected:
+    void SetUp() override { negotiate(); }
+    Json count(const std::vector<std::string>& names) {
+        return execute(kCountEventsCommand, {{"names", names}});
+    }
+    // vCPU 1's.
+    Json values(const std::vector<std::string>& names) {
+        const Json answer = execute("query-stats", kvm_names(names));
+        return answer.contains("return") ? answer["return"][1]["stats"] : answer;
+    }
+};
+
+TEST_F(MonitorCountingTest, EventsOfTheModelAndOfOneModeAreThereOnceTheyAreAskedFor) {
+    for (const char* name : {"instructions:u", "branch-misses", "r2:k"})
+        EXPECT_THAT(sentence(execute("query-stats", kvm_names({name}))),
+                    HasSubstr(kCountEventsCommand));
+    EXPECT_EQ(count({"instructions:u", "branch-misses", "r2:k", "cycles"}), empty_return);
+    EXPECT_EQ(target.counted.front(), (std::vector<uint32_t>{2, 15, 2})) << "cycles always are";
+    EXPECT_EQ(values({"instructions:u", "r2:k", "branch-misses", "instructions:uk", "cycles"}),
+              Json::array({{{"name", "instructions:u"}, {"value", 494}},
+                           {{"name", "r2:k"}, {"value", 7}},
+                           {{"name", "branch-misses"}, {"value", 21}},
+                           {{"name", "instructions:uk"}, {"value", 501}},
+                           {{"name", "cycles"}, {"value", 1001}}}));
+    // What one names for a mode is there for both.
+    EXPECT_EQ(values({"branch-misses:u"})[0]["value"], 14);
+    EXPECT_THAT(sentence(execute("query-stats", kvm_names({"branches:u"}))),
+                HasSubstr("branches:u"));
+    // Without names: all that is counted.
+    const Json all = execute("query-stats", {{"target", "vcpu"}})["return"][1]["stats"];
+    EXPECT_EQ(all.size(), 3u + 3u);
+}
+
+TEST_F(MonitorCountingTest, ANewListTakesThePlaceOfTheOldWithoutAGap) {
+    EXPECT_EQ(count({"branch-misses"}), empty_return);
+    EXPECT_EQ(count({"branch-misses:u"}), empty_return);
+    EXPECT_EQ(target.most_counted, 2u) << "the new one begins before the old one ends";
+    EXPECT_EQ(target.counted.size(), 1u);
+    EXPECT_EQ(count({}), empty_return);
+    EXPECT_TRUE(target.counted.empty());
+    EXPECT_THAT(sentence(execute("query-stats", kvm_names({"branch-misses"}))),
+                HasSubstr("branch-misses"));
+}
+
+TEST_F(MonitorCountingTest, EveryConnectionHasItsOwnAndItsEndEndsIt) {
+    EXPECT_EQ(count({"branch-misses"}), empty_return);
+    {
+        MonitorClient other(target);
+        other.receive("{\"execute\":\"qmp_capabilities\"}\n");
+        const auto asked = other.receive(
+            "{\"execute\":\"query-stats\",\"arguments\":{\"target\":\"vcpu\",\"providers\":"
+            "[{\"provider\":\"kvm\",\"names\":[\"branch-misses\"]}]}}\n");
+        EXPECT_THAT(asked.text, HasSubstr("\"error\""));
+        other.receive(
+            "{\"execute\":\"__org.perfvisor_count-events\",\"arguments\":{\"names\":"
+            "[\"cache-misses\"]}}\n");
+        EXPECT_EQ(target.counted.size(), 2u);
+    }
+    ASSERT_EQ(target.counted.size(), 1u);
+    EXPECT_EQ(target.counted.front(), std::vector<uint32_t>{15});
+}
+
+TEST_F(MonitorCountingTest, WhatIsWrongIsSaidAndChangesNothing) {
+    EXPECT_EQ(count({"branch-misses"}), empty_return);
+    EXPECT_THAT(sentence(count({"instructions:h"})), HasSubstr("no modifier"));
+    EXPECT_THAT(sentence(count({"nonsense"})), HasSubstr("nonsense"));
+    EXPECT_THAT(sentence(count({"PMC0_OVERFLOW"})), HasSubstr("guest's own counters"));
+    EXPECT_THAT(sentence(execute(kCountEventsCommand)), HasSubstr("names"));
+    EXPECT_THAT(sentence(execute(kCountEventsCommand, {{"names", "cycles"}})), HasSubstr("names"));
+    EXPECT_THAT(sentence(execute(kCountEventsCommand, {{"name", Json::array()}})),
+                HasSubstr("name"));
+    target.uncounted = "this KVM does not count";
+    EXPECT_EQ(sentence(count({"cache-misses"})), target.uncounted);
+    target.uncounted.clear();
+    EXPECT_EQ(values({"branch-misses"})[0]["value"], 21);
+}
+
+TEST_F(MonitorCountingTest, TheLastWordHasAllThatIsCountedByTheCataloguesNames) {
+    const auto last = [&] {
+        std::vector<std::string> names;
+        const auto stats = monitor_stats(target);
+        EXPECT_TRUE(stats);
+        for (const Json& value : (*stats)[1]["stats"])
+            names.push_back(value["name"].get<std::string>());
+        return names;
+    };
+    EXPECT_EQ(last().size(), 3u);
+    EXPECT_EQ(count({"branch-misses"}), empty_return);
+    EXPECT_EQ(last().size(), 12u);
+    EXPECT_THAT(last(), testing::IsSupersetOf(std::vector<std::string>{
+                            "COMPLETED_INSNS", "COMPLETED_INSNS:u",
+                            core::find_event(15)->name + std::string(":k")}));
 }
 
 TEST_F(MonitorProtocolTest, WrongRequestsHaveTheirSentence) {
@@ -276,10 +373,8 @@ TEST(EventNames, EveryEventIsCountableOrSaysWhyNot) {
         }
         using Kind = core::EventSource::Kind;
         const Kind kind = event.source.kind;
-        EXPECT_EQ(found.has_value(), kind == Kind::Total || kind == Kind::Cycles) << event.name;
-        EXPECT_EQ(find_countable_event(event.name, true).has_value(),
-                  found.has_value() || kind == Kind::Modelled)
-            << event.name;
+        EXPECT_EQ(always_counted(event), kind == Kind::Total || kind == Kind::Cycles) << event.name;
+        EXPECT_EQ(found.has_value(), always_counted(event) || kind == Kind::Modelled) << event.name;
     }
 }
 

@@ -12,36 +12,24 @@ namespace perfvisor::kvm {
 using core::Total;
 using core::Totals;
 
-namespace {
-
-template <typename T>
-void add_difference(T& to, const T& from, const T& now) {
-    for (size_t n = 0; n < now.value.size(); ++n)
-        to.value[n] += now.value[n] - from.value[n];
-}
-
-}  // namespace
-
-// The model runs from the next instruction on, and has seen nothing of what came before.
 void WindowCounts::begin() {
-    settled_ = {core_.state.totals, core_.state.modelled};
+    modes_.start();
+    opened_user_ = modes_.user();
+    opened_supervisor_ = modes_.supervisor();
     counting_ = true;
-    if (window_.model_parts == 0) return;
-    core_.state.model.outside = window_.model_parts;
-    core_.state.attention.fetch_or(core::kInterruptCheck);
 }
 
-void WindowCounts::settle(const Totals& now) {
-    Counts& mode = core_.state.msr & core::msr::kPR ? user_ : supervisor_;
-    add_difference(mode.totals, settled_.totals, now);
-    add_difference(mode.modelled, settled_.modelled, core_.state.modelled);
-    settled_ = {now, core_.state.modelled};
+void WindowCounts::model_begins() {
+    modes_.settle();
+    opened_user_.modelled = modes_.user().modelled;
+    opened_supervisor_.modelled = modes_.supervisor().modelled;
 }
 
 void WindowCounts::end(const Totals& now) {
-    settle(now);
+    modes_.settle(now);
+    user_ = user();
+    supervisor_ = supervisor();
     counting_ = false;
-    core_.state.model.outside = 0;
 }
 
 void WindowCounts::data_acquired(uint32_t value) {
@@ -62,11 +50,7 @@ void WindowCounts::data_acquired(uint32_t value) {
 }
 
 void WindowCounts::privilege_changes() {
-    if (counting_) {
-        look();
-        if (counting_) settle(core_.state.totals);
-        return;
-    }
+    if (counting_) return look();
     // Interrupts between the mark and its system call open nothing.
     if (!marked_ || core_.state.totals[Total::SystemCallsAndTraps] == calls_) return;
     marked_ = false;
@@ -91,15 +75,11 @@ int window_counts(const WindowCounts& counts, const CountWindow& window,
     request.state = window.state.load(std::memory_order_acquire);
     request.nanoseconds =
         request.state == CountWindow::kClosed ? window.closed_at - window.opened_at : 0;
-    const auto of = [&](const WindowCounts::Counts& mode, const core::Event& event) {
-        // What the model was not asked for may have been counted by the way, or not.
-        const bool asked = (event.source.part & ~window.model_parts) == 0;
-        return total_of(event.source, mode.totals, asked ? &mode.modelled : nullptr);
-    };
+    const Counts user = counts.user(), supervisor = counts.supervisor();
     uint32_t count = 0;
     for (const core::Event& event : core::e500mc_events()) {
-        const auto in_user = of(counts.user(), event);
-        const auto in_supervisor = of(counts.supervisor(), event);
+        const auto in_user = total_of(event.source, user, window.model_parts);
+        const auto in_supervisor = total_of(event.source, supervisor, window.model_parts);
         if (!in_user || !in_supervisor) continue;
         if (count < request.room) {
             if (request.entries == 0) return -EFAULT;

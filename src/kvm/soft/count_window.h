@@ -9,6 +9,7 @@
 
 #include "core/core.h"
 #include "kvm/soft/guest_time.h"
+#include "kvm/soft/mode_counts.h"
 #include "kvm/uapi/kvm_soft.h"
 
 namespace perfvisor::kvm {
@@ -29,40 +30,48 @@ struct CountWindow {
 };
 
 // What one vCPU does in it. All calls but the constructor come on the thread that has the core.
-class WindowCounts final : public core::Core::CountListener {
+class WindowCounts {
   public:
-    // `all_look` makes the other vCPUs look() soon.
-    WindowCounts(core::Core& core, CountWindow& window, const GuestTime& time,
+    // `all_look` makes all vCPUs, this one too, look() soon; the own one before its next
+    // instruction.
+    WindowCounts(core::Core& core, CountWindow& window, ModeCounts& modes, const GuestTime& time,
                  std::function<void()> all_look)
-        : core_(core), window_(window), time_(time), all_look_(std::move(all_look)) {}
+        : core_(core),
+          window_(window),
+          modes_(modes),
+          time_(time),
+          all_look_(std::move(all_look)) {}
 
-    void data_acquired(uint32_t value) override;
-    void privilege_changes() override;
+    // core::Core::CountListener.
+    void data_acquired(uint32_t value);
+    void privilege_changes();
 
     // At an instruction boundary: whether another vCPU has opened or closed the window.
     void look();
+    bool counting() const { return counting_; }
+    // At the boundary at which it has opened: the timing model's counts begin here, without those
+    // of the instruction that opened it.
+    void model_begins();
 
-    struct Counts {
-        core::Totals totals;
-        core::ModelledTotals modelled;
-    };
-    const Counts& user() const { return user_; }
-    const Counts& supervisor() const { return supervisor_; }
+    Counts user() const { return counting_ ? modes_.user().since(opened_user_) : user_; }
+    Counts supervisor() const {
+        return counting_ ? modes_.supervisor().since(opened_supervisor_) : supervisor_;
+    }
 
   private:
     void begin();
-    // What the totals have gained since the last call goes to the mode that MSR is in.
-    void settle(const core::Totals& now);
     void end(const core::Totals& now);
 
     core::Core& core_;
     CountWindow& window_;
+    ModeCounts& modes_;
     const GuestTime& time_;
     const std::function<void()> all_look_;
     bool marked_ = false;  // `open` was written; the window opens at the next system call
     uint64_t calls_ = 0;   // system calls and traps when it was
     bool counting_ = false;
-    Counts settled_, user_, supervisor_;
+    Counts opened_user_, opened_supervisor_;  // modes_ when it opened
+    Counts user_, supervisor_;
 };
 
 // KVM_SOFT_GET_WINDOW.

@@ -7,29 +7,37 @@
 
 namespace perfvisor::kvm {
 
-std::optional<uint64_t> total_of(const core::EventSource& source, const core::Totals& totals,
-                                 const core::ModelledTotals* modelled) {
+std::optional<uint64_t> total_of(const core::EventSource& source, const Counts& counts,
+                                 uint32_t model_parts) {
     switch (source.kind) {
         case core::EventSource::Kind::Total:
-            return totals[source.total];
+            return counts.totals[source.total];
         case core::EventSource::Kind::Cycles:
-            return totals.cycles();
+            return counts.totals.cycles();
         case core::EventSource::Kind::Modelled:
-            if (!modelled) return std::nullopt;
-            return modelled->value[static_cast<unsigned>(source.modelled)];
+            if ((source.part & ~model_parts) != 0) return std::nullopt;
+            return counts.modelled[source.modelled];
         default:
             return std::nullopt;
     }
 }
 
-int event_totals(const core::Totals& totals, kvm_soft_event_totals& request) {
+int event_totals(const CountsSnapshot& counts, kvm_soft_event_totals& request) {
     uint32_t count = 0;
     for (const core::Event& event : core::e500mc_events()) {
-        const std::optional<uint64_t> total = total_of(event.source, totals);
+        const auto of = [&](const Counts& some) {
+            return total_of(event.source, some, counts.model_parts);
+        };
+        const std::optional<uint64_t> total = of(counts.all);
         if (!total) continue;
         kvm_soft_event_total entry{};
         entry.total = *total;
         entry.event = event.code;
+        if (counts.modes) {
+            entry.user = of(counts.modes->user).value_or(0);
+            entry.supervisor = of(counts.modes->supervisor).value_or(0);
+            entry.flags = KVM_SOFT_TOTAL_BY_MODE;
+        }
         if (count < request.room) {
             if (request.entries == 0) return -EFAULT;
             auto* const to = reinterpret_cast<uint8_t*>(static_cast<uintptr_t>(request.entries));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A running core's totals for other threads: asked for at any time, given at an instruction
-// boundary, without a trace in the guest.
+// What a running core has counted, for other threads: asked for at any time, given at an
+// instruction boundary, without a trace in the guest.
 #pragma once
 
 #include <atomic>
@@ -11,21 +11,32 @@
 #include <optional>
 
 #include "core/pm_events.h"
-#include "core/state.h"
+#include "kvm/soft/mode_counts.h"
 #include "kvm/uapi/kvm_soft.h"
 
 namespace perfvisor::kvm {
 
-class TotalsExchange {
+// What a core has counted, as of an instruction boundary.
+struct CountsSnapshot {
+    struct Modes {
+        Counts user, supervisor;
+    };
+    Counts all;
+    uint32_t model_parts = 0;    // of the timing model, whose counts are in it
+    std::optional<Modes> modes;  // where they are counted apart
+};
+
+class CountsExchange {
   public:
-    // From any thread: the totals as of an instruction boundary after the call. `core_mutex` is
-    // held by whoever has the core; `nudge` makes its engine come back soon.
-    template <typename Nudge>
-    core::Totals ask(std::mutex& core_mutex, const core::Totals& totals, Nudge nudge) {
+    // From any thread: the counts as of an instruction boundary after the call. `core_mutex` is
+    // held by whoever has the core, and by this thread while it calls `take`; `nudge` makes its
+    // engine come back soon.
+    template <typename Take, typename Nudge>
+    CountsSnapshot ask(std::mutex& core_mutex, Take take, Nudge nudge) {
         std::unique_lock lock(mutex_);
         const uint64_t question = ++asked_;
         for (;;) {
-            if (std::unique_lock core(core_mutex, std::try_to_lock); core) return totals;
+            if (std::unique_lock core(core_mutex, std::try_to_lock); core) return take();
             nudge();
             // KVM_RUN may have returned between its last look and our question.
             if (changed_.wait_for(lock, kLookAgain, [&] { return answered_ >= question; }))
@@ -34,11 +45,12 @@ class TotalsExchange {
     }
 
     // By the thread that has the core, at an instruction boundary.
-    void answer(const core::Totals& totals) {
+    template <typename Take>
+    void answer(Take take) {
         if (asked_.load(std::memory_order_relaxed) == answered_seen_) return;
         const std::lock_guard lock(mutex_);
         answered_seen_ = answered_ = asked_;
-        answer_ = totals;
+        answer_ = take();
         changed_.notify_all();
     }
 
@@ -49,16 +61,17 @@ class TotalsExchange {
     std::condition_variable changed_;
     std::atomic<uint64_t> asked_{0};  // changed under mutex_
     uint64_t answered_ = 0;           // under mutex_
-    core::Totals answer_;             // under mutex_
+    CountsSnapshot answer_;           // under mutex_
     uint64_t answered_seen_ = 0;      // of the thread that has the core
 };
 
-// Nothing for what is not counted, and for what is of a guest's counters: wraps, thresholds. With
-// `modelled`, what the timing model counts too.
-std::optional<uint64_t> total_of(const core::EventSource& source, const core::Totals& totals,
-                                 const core::ModelledTotals* modelled = nullptr);
+// Nothing for what is not counted, and for what is of a guest's counters: wraps, thresholds. What
+// the timing model counts only where all parts that it needs are among `model_parts`: others may
+// have run, or not.
+std::optional<uint64_t> total_of(const core::EventSource& source, const Counts& counts,
+                                 uint32_t model_parts);
 
 // KVM_SOFT_GET_EVENT_TOTALS: one entry for each event that counts what the core does.
-int event_totals(const core::Totals& totals, kvm_soft_event_totals& request);
+int event_totals(const CountsSnapshot& counts, kvm_soft_event_totals& request);
 
 }  // namespace perfvisor::kvm

@@ -61,7 +61,7 @@ int Turns::run(SoftVcpu& own) {
         if (seat.exit) break;
         const bool executing = conducting_ && holder_ == &seat;
         if (!executing) {
-            own.answer_totals();
+            own.answer_counts();
             if (own.leave_requested()) {
                 seat.exit = own.interrupted();
                 break;

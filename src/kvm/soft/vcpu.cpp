@@ -51,9 +51,8 @@ SoftVcpu::SoftVcpu(SoftVm& vm, unsigned id)
              .time = &time_base_,
              .interconnect = &vm}),
       tlb_(core_.mmu(), vm.model()),
-      window_(core_, vm.window(), time_, [&vm] { vm.window_changed(); }) {
+      counts_(core_, vm.count_requests(), vm.window(), time_, [&vm] { vm.window_changed(); }) {
     core_.timing().set_drives_clock(vm.modelled_timing());
-    if (vm.window().exists()) count_window();
 }
 
 SoftVcpu::~SoftVcpu() {
@@ -166,7 +165,8 @@ bool SoftVcpu::any_thread_ioctl(uint32_t request, void* argument, int& result) {
             break;
         }
         case KVM_SOFT_GET_EVENT_TOTALS:
-            result = event_totals(totals_.ask(mutex_, core_.state.totals, [this] { wake(); }),
+            result = event_totals(counts_exchange_.ask(
+                                      mutex_, [this] { return take_counts(); }, [this] { wake(); }),
                                   *static_cast<kvm_soft_event_totals*>(argument));
             return true;
         default:
@@ -253,7 +253,7 @@ int SoftVcpu::vcpu_thread_ioctl(uint32_t request, void* argument) {
             reset();
             return 0;
         case KVM_SOFT_GET_WINDOW:
-            return window_counts(window_, vm_.window(),
+            return window_counts(counts_.window(), vm_.window(),
                                  *static_cast<kvm_soft_window_counts*>(argument));
         // Linux's Book E answers: floating point registers are one-reg's.
         case KVM_GET_FPU:
@@ -291,6 +291,11 @@ void SoftVcpu::take_requests() {
     core_.set_external_proxy(external_proxy_);
 }
 
+CountsSnapshot SoftVcpu::take_counts() {
+    counts_.look();
+    return counts_.snapshot();
+}
+
 // A CPU that waits has to work out anew for how long.
 void SoftVcpu::freeze_time_base(bool frozen, uint64_t tick) {
     time_base_.freeze(frozen, tick);
@@ -303,6 +308,7 @@ void SoftVcpu::reset() {
     stuck_at_.reset();
     fruitless_ = 0;
     reset_reported_ = 0;
+    counts_.settle();
     core_.reset();
     engine_->flush();
     if (time_.skips_idle_time()) vm_.turns().reset(*this);

@@ -11,10 +11,10 @@
 #include "core/core.h"
 #include "engine/engine.h"
 #include "kvm/handles.h"
-#include "kvm/soft/count_window.h"
 #include "kvm/soft/event_totals.h"
 #include "kvm/soft/guest_debugger.h"
 #include "kvm/soft/mailbox.h"
+#include "kvm/soft/outside_counts.h"
 #include "kvm/soft/sleeper.h"
 #include "kvm/soft/slice.h"
 #include "kvm/soft/software_tlb.h"
@@ -46,8 +46,6 @@ class SoftVcpu final : public Vcpu {
     void set_perfmon(bool available);
     // The time base stops, or goes on, at a tick of the guest's time.
     void freeze_time_base(bool frozen, uint64_t tick);
-    // Before it first runs: count what it does in the VM's window.
-    void count_window() { core_.set_count_listener(&window_); }
     // Come out of the engine soon.
     void hurry();
     const std::shared_ptr<Mailbox>& mailbox() const { return mailbox_; }
@@ -67,7 +65,10 @@ class SoftVcpu final : public Vcpu {
     void leave_soon();
     int interrupted() { return exit_interrupted().result; }
     int hopeless(bool stuck);  // KVM_EXIT_HLT
-    void answer_totals() { totals_.answer(core_.state.totals); }
+    // While it does not execute.
+    void answer_counts() {
+        counts_exchange_.answer([this] { return take_counts(); });
+    }
     // The thread in KVM_RUN waits for `called` or for something to do; false: a signal came.
     bool wait_for_call(const std::atomic<bool>& called);
     void wake_thread() { sleeper_.wake(); }
@@ -84,6 +85,7 @@ class SoftVcpu final : public Vcpu {
     int set_mp_state(uint32_t state);
     void wake();
     void take_requests();
+    CountsSnapshot take_counts();
     void forget_unfinished();
     void reset();
 
@@ -167,8 +169,8 @@ class SoftVcpu final : public Vcpu {
     std::atomic<bool> stopped_{false};
     std::atomic<bool> leave_soon_{false};
     uint32_t perfmon_epoch_seen_ = 0;
-    TotalsExchange totals_;
-    WindowCounts window_;
+    OutsideCounts counts_;
+    CountsExchange counts_exchange_;
 };
 
 }  // namespace perfvisor::kvm

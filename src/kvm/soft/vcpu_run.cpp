@@ -33,7 +33,7 @@ constexpr uint32_t kAnyInput =
 int SoftVcpu::run_guest() {
     const int result =
         vm_.options().clock == SoftClock::Virtual ? vm_.turns().run(*this) : run_by_the_clock();
-    totals_.answer(core_.state.totals);
+    answer_counts();
     tlb_.publish();
     return result;
 }
@@ -140,8 +140,8 @@ bool SoftVcpu::leave_requested() {
 SoftVcpu::Step SoftVcpu::look_at_events() {
     core_.state.attention.exchange(0);
     take_requests();
-    totals_.answer(core_.state.totals);
-    window_.look();
+    counts_.look();
+    answer_counts();
     if (leave_requested()) return exit_interrupted();
     if (deadline_reached()) return exit_interrupted(KVM_SOFT_INTR_DEADLINE);
     if (stopped()) return kGoOn;

@@ -14,7 +14,23 @@ namespace perfvisor::kvm {
 
 namespace {
 
-constexpr core::ModelledTotals kNoModelled{};
+// The parts of the timing model that the events at `address` need, or -errno.
+int model_parts_of(uint64_t address, uint32_t count) {
+    if (count != 0 && address == 0) return -EFAULT;
+    uint32_t parts = 0;
+    for (uint32_t n = 0; n < count; ++n) {
+        uint32_t code;
+        std::memcpy(&code,
+                    reinterpret_cast<const uint8_t*>(static_cast<uintptr_t>(address)) +
+                        size_t{n} * sizeof code,
+                    sizeof code);
+        const core::Event* const event = core::find_event(code);
+        if (event == nullptr || !total_of(event->source, {}, core::timing_part::kAll))
+            return -EINVAL;
+        parts |= event->source.part;
+    }
+    return static_cast<int>(parts);
+}
 
 std::unique_ptr<GuestTime> make_host_time(const SoftOptions& options) {
     if (options.clock == SoftClock::Virtual) return nullptr;
@@ -103,6 +119,9 @@ int SoftVm::ioctl(uint32_t request, void* argument) {
         case KVM_SOFT_SET_WINDOW:
             if (argument == nullptr) return -EFAULT;
             return set_window(*static_cast<const kvm_soft_window*>(argument));
+        case KVM_SOFT_COUNT_EVENTS:
+            if (argument == nullptr) return -EFAULT;
+            return count_events(*static_cast<const kvm_soft_count*>(argument));
         case KVM_SOFT_SET_TIMING:
             if (argument == nullptr) return -EFAULT;
             return set_timing(static_cast<const kvm_soft_timing*>(argument)->timing);
@@ -111,31 +130,48 @@ int SoftVm::ioctl(uint32_t request, void* argument) {
     }
 }
 
-// ---- the counted window ----
+// ---- counting from outside ----
 
 int SoftVm::set_window(const kvm_soft_window& window) {
     if (window.open == window.close) return -EINVAL;
-    if (window.count != 0 && window.events == 0) return -EFAULT;
-    uint32_t parts = 0;
-    for (uint32_t n = 0; n < window.count; ++n) {
-        uint32_t code;
-        std::memcpy(&code,
-                    reinterpret_cast<const uint8_t*>(static_cast<uintptr_t>(window.events)) +
-                        size_t{n} * sizeof code,
-                    sizeof code);
-        const core::Event* const event = core::find_event(code);
-        if (event == nullptr || !total_of(event->source, {}, &kNoModelled)) return -EINVAL;
-        parts |= event->source.part;
-    }
+    const int parts = model_parts_of(window.events, window.count);
+    if (parts < 0) return parts;
+    const std::lock_guard lock(configuration_mutex_);
+    if (parts != 0 && guest_would_see_model()) return -EBUSY;
     window_.open_mark = window.open;
     window_.close_mark = window.close;
-    window_.model_parts = parts;
-    for_each_vcpu([](SoftVcpu& vcpu) { vcpu.count_window(); });
+    window_.model_parts = static_cast<uint32_t>(parts);
     return 0;
 }
 
 void SoftVm::window_changed() {
     if (has_others_) for_each_vcpu([](SoftVcpu& vcpu) { vcpu.hurry(); });
+}
+
+int SoftVm::count_events(const kvm_soft_count& request) {
+    if (request.on > 1) return -EINVAL;
+    const int parts = model_parts_of(request.events, request.count);
+    if (parts < 0) return parts;
+    {
+        const std::lock_guard lock(configuration_mutex_);
+        if (request.on == 0) {
+            if (!count_requests_.remove(static_cast<uint32_t>(parts))) return -EINVAL;
+        } else {
+            if (parts != 0 && guest_would_see_model()) return -EBUSY;
+            count_requests_.add(static_cast<uint32_t>(parts));
+        }
+    }
+    for_each_vcpu([](SoftVcpu& vcpu) { vcpu.hurry(); });
+    return 0;
+}
+
+// With configuration_mutex_ held: counters of the guest's own would count what the timing model
+// does, which would depend on whether it has run for others before.
+bool SoftVm::guest_would_see_model() const {
+    return (perfmon_reserved_ || perfmon_owned_) && !modelled_timing();
+}
+bool SoftVm::model_runs_for_outside() const {
+    return (count_requests_.model_parts() | window_.model_parts) != 0 && !modelled_timing();
 }
 
 int SoftVm::set_timing(uint32_t timing) {
@@ -203,6 +239,10 @@ int SoftVm::reserve_perfmon() {
     if (!perfmon_->available()) return -ENOTTY;
     if (model_.pmc_count == 0) return -ENXIO;
     if (perfmon_reserved_) return 0;
+    if (model_runs_for_outside()) {
+        perfmon_failure_ = "events of the timing model are being counted from outside";
+        return -EBUSY;
+    }
     if (const int error = perfmon_->add(perfmon_failure_); error < 0) return error;
     perfmon_reserved_ = true;
     for_each_vcpu([](SoftVcpu& vcpu) { vcpu.set_perfmon(true); });
@@ -222,7 +262,7 @@ int SoftVm::release_perfmon() {
 
 int SoftVm::own_perfmon() {
     const std::lock_guard lock(configuration_mutex_);
-    if (perfmon_reserved_) return -EBUSY;
+    if (perfmon_reserved_ || model_runs_for_outside()) return -EBUSY;
     if (model_.pmc_count == 0) return -ENXIO;
     perfmon_owned_ = true;
     for_each_vcpu([](SoftVcpu& vcpu) { vcpu.set_perfmon(true); });

@@ -52,7 +52,8 @@ class SoftVm final : public Vm, public core::Interconnect {
     bool has_others() const { return has_others_.load(std::memory_order_relaxed); }
     ExecutionGate& gate() { return gate_; }
     CountWindow& window() { return window_; }
-    // Every vCPU looks at the window soon.
+    const CountRequests& count_requests() const { return count_requests_; }
+    // The other vCPUs look at the window soon.
     void window_changed();
     void remove_vcpu(SoftVcpu& vcpu);
     // Whether the timing model drives the clock of its vCPUs.
@@ -76,6 +77,9 @@ class SoftVm final : public Vm, public core::Interconnect {
     int set_memory_region(const kvm_userspace_memory_region& region);
     bool overlaps_other_slot(const kvm_userspace_memory_region& region) const;
     int set_window(const kvm_soft_window& window);
+    int count_events(const kvm_soft_count& request);
+    bool guest_would_see_model() const;
+    bool model_runs_for_outside() const;
     int set_timing(uint32_t timing);
     int reserve_perfmon();
     int release_perfmon();
@@ -107,9 +111,10 @@ class SoftVm final : public Vm, public core::Interconnect {
     core::PhysicalMemory memory_;  // changed under a pause of gate_
     ExecutionGate gate_;
     CountWindow window_;
+    CountRequests count_requests_;
 
     // Taken in this order. The second is never held while waiting for a vCPU.
-    mutable std::mutex configuration_mutex_;  // memory_'s changes, perfmon_*
+    mutable std::mutex configuration_mutex_;  // memory_'s changes, perfmon_*, what is counted
     bool perfmon_reserved_ = false;
     bool perfmon_owned_ = false;  // never both
     std::string perfmon_failure_;

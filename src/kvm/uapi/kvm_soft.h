@@ -86,18 +86,43 @@ struct kvm_soft_freeze {
  * as of one instruction boundary after the call. The guest sees nothing of it, and its course
  * stays the same to the bit. The entries come by ascending event code; events that are not counted
  * have none. -E2BIG: there are `count` entries, more than `room`; the first `room` are filled in.
+ *
+ * What KVM_SOFT_COUNT_EVENTS asks for beside has been counted only while it was asked for, and
+ * there is an entry or flag only while it is: differences mean something, the values do not.
  */
 struct kvm_soft_event_total {
     __u64 total;
-    __u32 event; /* as PMLCa[EVENT] selects it */
-    __u32 padding;
+    __u64 user;       /* with KVM_SOFT_TOTAL_BY_MODE: with MSR[PR] = 1, */
+    __u64 supervisor; /* and = 0 */
+    __u32 event;      /* as PMLCa[EVENT] selects it */
+    __u32 flags;
 };
+#define KVM_SOFT_TOTAL_BY_MODE 1u
 struct kvm_soft_event_totals {
     __u64 entries; /* in: address of an array of kvm_soft_event_total */
     __u32 room;    /* in: how many entries it has */
     __u32 count;   /* out */
 };
 #define KVM_SOFT_GET_EVENT_TOTALS KVM_PPC_IOWR(0xf6, struct kvm_soft_event_totals)
+
+/*
+ * KVM_SOFT_COUNT_EVENTS (VM, any thread, also while vCPUs run): somebody begins (`on` = 1), or ends
+ * (0), to count `events` on all vCPUs. While anybody does, KVM_SOFT_GET_EVENT_TOTALS has all events
+ * apart for user and supervisor mode, and has these events, too, where they are the timing model's,
+ * which runs for them. Several may count at once; each end is of the same events as a beginning. A
+ * vCPU begins at the next instruction boundary at which it looks, at the latest at that of the next
+ * KVM_SOFT_GET_EVENT_TOTALS. The guest's course stays the same to the bit.
+ * -EINVAL: an event cannot be counted, or an end without a beginning. -EBUSY: events of the timing
+ * model, and the guest has the performance monitor: its own counts of them would be others. For the
+ * same reason KVM_RESERVE_PERFMON and KVM_SOFT_OWN_PERFMON give -EBUSY while they are counted.
+ * Where the timing model is the VM's clock it runs in any case, and there is no such conflict.
+ */
+struct kvm_soft_count {
+    __u64 events; /* address of an array of event codes */
+    __u32 count;  /* how many it has */
+    __u32 on;     /* 0 or 1 */
+};
+#define KVM_SOFT_COUNT_EVENTS KVM_PPC_IOW(0xfd, struct kvm_soft_count)
 
 /*
  * Counts of a stretch of the guest's course, its window, apart for user and supervisor mode. The
@@ -110,9 +135,10 @@ struct kvm_soft_event_totals {
  * the guest.
  *
  * KVM_SOFT_SET_WINDOW (VM), before the first KVM_RUN. `events` are those that are to be counted
- * beside the ones of KVM_SOFT_GET_EVENT_TOTALS: for those of the timing model it runs while the
- * window is open, from an empty state. -EINVAL: `open` and `close` are the same, or an event cannot
- * be counted.
+ * beside the ones that KVM_SOFT_GET_EVENT_TOTALS always has: for those of the timing model it runs
+ * while the window is open, from an empty state, whoever else counts (unless it is the clock).
+ * -EINVAL: `open` and `close` are the same, or an event cannot be counted. -EBUSY: as of
+ * KVM_SOFT_COUNT_EVENTS.
  * KVM_SOFT_GET_WINDOW (vCPU): what this vCPU counted, by ascending event code.
  */
 struct kvm_soft_window {
@@ -146,7 +172,8 @@ struct kvm_soft_window_counts {
  * KVM_SOFT_OWN_PERFMON (VM, no argument): this VM is a machine of its own and no guest of this one.
  * Its software core has its performance monitor like all the rest of it, without a reservation, for
  * as long as the VM is there. KVM_RESERVE_PERFMON and KVM_RELEASE_PERFMON give -EINVAL from then
- * on. -EBUSY: it holds a reservation as a guest. -ENXIO: this CPU model has no performance monitor.
+ * on. -EBUSY: it holds a reservation as a guest, or see KVM_SOFT_COUNT_EVENTS. -ENXIO: this CPU
+ * model has no performance monitor.
  */
 #define KVM_SOFT_OWN_PERFMON KVM_PPC_IO(0xfa)
 
