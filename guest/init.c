@@ -8,7 +8,7 @@
 // which takes tcdrain(), for which BusyBox has no command.
 //
 // The protocol with `perfvisor run --exec` (guest/README.md): /perfvisor/command and
-// /perfvisor/token in the initial file system; output on /dev/ttyS1; a trailer after it.
+// /perfvisor/token in the initial file system; output on /dev/ttyS1 between two lines of its own.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -32,6 +32,7 @@
 static const char kCommandFile[] = "/perfvisor/command";
 static const char kTokenFile[] = "/perfvisor/token";
 static const char kMarksFile[] = "/perfvisor/marks";
+static const char kExpected[] = "perfvisor.exec";
 static const char kOutputPort[] = "/dev/ttyS1";
 enum { kRecordSeparator = 0x1e, kCannotRun = 126, kSignalBase = 128 };
 
@@ -299,6 +300,7 @@ static void run_command(const char* command, const char* token, const struct Mar
     if (port < 0) {
         return;
     }
+    dprintf(port, "%cperfvisor-exec %s\n", kRecordSeparator, token);
     int status = kCannotRun;
     if (marks != NULL) {
         status = shell_status(run_counted(command, port, mask, *marks));
@@ -317,6 +319,20 @@ static void run_command(const char* command, const char* token, const struct Mar
     tcdrain(port);
     dprintf(port, "%cperfvisor-exit %s %d\n", kRecordSeparator, token, status);
     tcdrain(port);
+}
+
+/// Whether the kernel's command line says that there is a command.
+static bool command_expected(void) {
+    static char line[4096];
+    int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? 0 : read(fd, line, sizeof line - 1);
+    line[length > 0 ? length : 0] = '\0';
+    for (char* word = strtok(line, " \n"); word != NULL; word = strtok(NULL, " \n")) {
+        if (strcmp(word, kExpected) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /// The terminal behind /dev/console: the console itself cannot be a controlling terminal, and
@@ -387,6 +403,9 @@ int main(void) {
         const bool counted =
             marks_text != NULL && sscanf(marks_text, "%x %x", &marks.open, &marks.close) == 2;
         run_command(command, token, counted ? &marks : NULL, &mask, signals);
+    } else if (command_expected()) {
+        say("the initial file system has no %s: the kernel has not unpacked all of it",
+            kCommandFile);
     } else {
         run_shell(&mask, signals);
     }

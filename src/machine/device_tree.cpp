@@ -60,7 +60,7 @@ void add_chosen(FdtBuilder& fdt, const DeviceTreeConfig& config) {
         fdt.cells("qemu,boot-kernel", {high(config.kernel.base), low(config.kernel.base),
                                        high(config.kernel.size), low(config.kernel.size)});
     }
-    fdt.string("bootargs", config.command_line.value_or(""));
+    fdt.string("bootargs", config.bootargs(""));
     // The older name too, for kernels and firmware from before 3.17.
     fdt.string("linux,stdout-path", serial_path(0));
     fdt.string("stdout-path", serial_path(0));
@@ -145,6 +145,11 @@ void add_aliases(FdtBuilder& fdt) {
 }
 
 }  // namespace
+
+std::string DeviceTreeConfig::bootargs(const std::string& theirs) const {
+    const std::string& line = command_line ? *command_line : theirs;
+    return default_arguments + (default_arguments.empty() || line.empty() ? "" : " ") + line;
+}
 
 Result<std::vector<uint8_t>> build_device_tree(const DeviceTreeConfig& config) {
     if (config.cpus < 1 || config.cpus > kMaxCpus) {

@@ -25,9 +25,14 @@ struct DeviceTreeConfig {
     std::optional<bool> perfmon = {};
     // /chosen/bootargs. Unset: empty in a tree of our own, left as it is in the user's.
     std::optional<std::string> command_line = {};
+    // In front of it: of an argument that is there twice Linux takes the second.
+    std::string default_arguments = {};
 
     Placement initrd = {};
     Placement kernel = {};  // For firmware, as "qemu,boot-kernel".
+
+    // The whole command line, where the tree has `theirs`.
+    std::string bootargs(const std::string& theirs) const;
 };
 
 // The tree of the machine in `config`, as the peer's ppce500 makes it for the devices that exist

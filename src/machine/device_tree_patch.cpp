@@ -44,11 +44,15 @@ class TreeEditor {
     void remove_node(int node) {
         if (error_ == 0) error_ = fdt_del_node(tree_.data(), node);
     }
-    bool is_of_type(int node, std::string_view type) const {
+    // Empty where it is not there.
+    std::string string(int node, const char* name) const {
         int length = 0;
         const auto* value =
-            static_cast<const char*>(fdt_getprop(tree_.data(), node, "device_type", &length));
-        return value != nullptr && std::string_view(value, strnlen(value, length)) == type;
+            static_cast<const char*>(fdt_getprop(tree_.data(), node, name, &length));
+        return value != nullptr ? std::string(value, strnlen(value, length)) : std::string();
+    }
+    bool is_of_type(int node, std::string_view type) const {
+        return string(node, "device_type") == type;
     }
     // The node after `node` among all that are of a device type; -1 to begin with.
     int next_of_type(int node, std::string_view type) const {
@@ -100,8 +104,9 @@ Result<void> set_memory(TreeEditor& tree, const std::string& name, uint64_t byte
 
 void set_chosen(TreeEditor& tree, const DeviceTreeConfig& config) {
     const int node = tree.child(0, "chosen");
-    if (config.command_line) {
-        tree.set(node, "bootargs", config.command_line->c_str(), config.command_line->size() + 1);
+    if (config.command_line || !config.default_arguments.empty()) {
+        const std::string line = config.bootargs(tree.string(node, "bootargs"));
+        tree.set(node, "bootargs", line.c_str(), line.size() + 1);
     }
     if (config.kernel.size != 0) {
         std::vector<uint8_t> place;
@@ -171,7 +176,7 @@ Result<std::vector<uint8_t>> patch_device_tree(const std::vector<uint8_t>& blob,
     if (auto checked = check_tree(blob, name); !checked) return tl::unexpected(checked.error());
     // Room for all that is added: a few properties for each CPU, the command line, a new node.
     constexpr size_t kRoom = 64 * 1024;
-    const size_t line = config.command_line ? config.command_line->size() : 0;
+    const size_t line = config.command_line.value_or("").size() + config.default_arguments.size();
     std::vector<uint8_t> tree(fdt_totalsize(blob.data()) + kRoom + line);
     if (const int status = fdt_open_into(blob.data(), tree.data(), static_cast<int>(tree.size()));
         status != 0) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The trailer is RS (0x1e) "perfvisor-exit " token " " decimal status "\n".
+// What init says itself: RS (0x1e) "perfvisor-exec " token "\n" when it begins, and in the end the
+// trailer, RS "perfvisor-exit " token " " decimal status "\n".
 #include "vmm/exec_channel.h"
 
 #include <charconv>
@@ -47,6 +48,7 @@ ExecChannel::Marks ExecChannel::marks() const {
 }
 
 void ExecChannel::receive(std::span<const uint8_t> bytes) {
+    if (!bytes.empty()) begun_ = true;
     while (!bytes.empty()) {
         if (pending_.empty()) {
             size_t plain = 0;
@@ -58,38 +60,44 @@ void ExecChannel::receive(std::span<const uint8_t> bytes) {
         }
         pending_.push_back(static_cast<char>(bytes.front()));
         bytes = bytes.subspan(1);
-        match_trailer();
+        match_record();
     }
 }
 
-// Either pending_ is still a prefix of a trailer, or it is one, or its first byte is output.
-void ExecChannel::match_trailer() {
-    const std::string head = kRecordSeparator + ("perfvisor-exit " + token_ + " ");
-    bool possible;
-    if (pending_.size() <= head.size()) {
-        possible = head.starts_with(pending_);
-    } else {
-        const std::string_view digits = std::string_view(pending_).substr(head.size());
-        if (digits.back() == '\n') {
-            int status = 0;
-            const auto [end, error] =
-                std::from_chars(digits.data(), digits.data() + digits.size() - 1, status);
-            if (error == std::errc() && *end == '\n' && status >= 0 && status <= 255) {
-                status_ = status;
-                pending_.clear();
-                return;
-            }
-            possible = false;
-        } else {
-            possible = digits.size() <= kMaxStatusDigits &&
-                       digits.find_first_not_of("0123456789") == std::string_view::npos;
-        }
-    }
-    if (possible) return;
+// Either pending_ is still a prefix of what init says, or it is that, or its first byte is output.
+void ExecChannel::match_record() {
+    const Match begin = match_begin(), trailer = match_trailer();
+    if (begin == Match::Yes || trailer == Match::Yes) return pending_.clear();
+    if (begin == Match::Possible || trailer == Match::Possible) return;
     const std::string rejected = std::exchange(pending_, {});
     const auto* raw = reinterpret_cast<const uint8_t*>(rejected.data());
     output_({raw, 1});
     receive({raw + 1, rejected.size() - 1});
+}
+
+ExecChannel::Match ExecChannel::match_begin() const {
+    const std::string whole = kRecordSeparator + ("perfvisor-exec " + token_ + "\n");
+    if (pending_ == whole) return Match::Yes;
+    return whole.starts_with(pending_) ? Match::Possible : Match::No;
+}
+
+ExecChannel::Match ExecChannel::match_trailer() {
+    const std::string head = kRecordSeparator + ("perfvisor-exit " + token_ + " ");
+    if (pending_.size() <= head.size())
+        return head.starts_with(pending_) ? Match::Possible : Match::No;
+    if (!pending_.starts_with(head)) return Match::No;
+    const std::string_view digits = std::string_view(pending_).substr(head.size());
+    if (digits.back() == '\n') {
+        int status = 0;
+        const auto [end, error] =
+            std::from_chars(digits.data(), digits.data() + digits.size() - 1, status);
+        if (error != std::errc() || *end != '\n' || status < 0 || status > 255) return Match::No;
+        status_ = status;
+        return Match::Yes;
+    }
+    const bool number = digits.size() <= kMaxStatusDigits &&
+                        digits.find_first_not_of("0123456789") == std::string_view::npos;
+    return number ? Match::Possible : Match::No;
 }
 
 void ExecChannel::finish() {

@@ -108,6 +108,7 @@ Result<void> Guest::build(kvm::System& system, std::span<uint8_t> ram,
     // On a board that is for its firmware to say.
     if (!options_.board) tree.perfmon = has_perfmon_;
     tree.command_line = options_.append;
+    if (options_.exec) tree.default_arguments = ExecChannel::kKernelArguments;
     auto image = machine::load_boot_image(files, tree, machine::GuestMemory(ram));
     if (!image) return tl::unexpected(image.error());
     warn_of_little_memory(*image);
@@ -258,7 +259,13 @@ void Guest::reset_secondary(unsigned id) {
                   [&] { return stopping_ || cpu.waits_for_start || own->resets != own_resets; });
 }
 
+uint64_t Guest::nanoseconds() {
+    const auto time = kvm::guest_time(*vm_);
+    return time ? *time : host_nanoseconds() - started_;
+}
+
 void Guest::start() {
+    started_ = host_nanoseconds();
     for (unsigned id = 0; id < cpus_.size(); ++id)
         cpus_[id].thread = std::thread([this, id] { run_thread(id); });
 }

@@ -82,6 +82,9 @@ class Guest {
 
     bool has_perfmon() const { return has_perfmon_; }
 
+    // Guest time of this boot, where the KVM has one, or the host's.
+    uint64_t nanoseconds();
+
     // ---- from any thread ----
     // No vCPU executes until resume(), which may come before start(). Gives up waiting for one that
     // cannot leave a device; it stops as soon as it can.
@@ -89,6 +92,9 @@ class Guest {
     void resume();
     // As if the guest had asked for it.
     void reset() { leave_with({GuestEnd::Reason::Reset, {}}); }
+    // Ends it as GuestEnd::Reason::Failed.
+    void fail_with(std::string why) { leave_with({GuestEnd::Reason::Failed, std::move(why)}); }
+
     unsigned cpus() const { return static_cast<unsigned>(cpus_.size()); }
     // Of the host, once the vCPU runs; 0 before.
     int thread_id(unsigned cpu) const { return cpus_[cpu].thread_id; }
@@ -157,6 +163,7 @@ class Guest {
     std::deque<Cpu> cpus_;
     std::unique_ptr<machine::Ppce500> machine_;
     bool has_perfmon_ = false;
+    uint64_t started_ = 0;  // the host's nanoseconds
 
     mutable std::mutex mutex_;  // guards end_, stopping_, paused_ and what Cpu says
     std::condition_variable changed_;

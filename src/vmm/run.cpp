@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <deque>
@@ -27,6 +28,7 @@
 #include "vmm/guest_control.h"
 #include "vmm/monitor.h"
 #include "vmm/output.h"
+#include "vmm/panic_watch.h"
 #include "vmm/terminal.h"
 
 namespace perfvisor::vmm {
@@ -34,6 +36,11 @@ namespace {
 
 // How long an unfinished line may wait before it is shown.
 constexpr int kFlushMilliseconds = 5;
+
+// --exec: an init that has not begun with the command in so much of the guest's time never will,
+// and how often that is looked at.
+constexpr std::chrono::seconds kInitPatience{300};
+constexpr int kInitMilliseconds = 250;
 
 std::string errno_text() {
     return std::generic_category().message(errno);
@@ -136,7 +143,10 @@ class Session {
     // Runs the guest until it ends, gives nothing, or until the user or a signal ends the session,
     // gives the exit status.
     std::optional<int> wait_for_end();
+    bool waits_for_init() const { return channel_ && !channel_->begun(); }
+    void look_at_init();
     Result<int> exit_status(const GuestEnd& end);
+    std::string why_no_status(GuestEnd::Reason reason) const;
     Result<void> reserve_for_counting();
     Result<void> collect_counts();
     Result<void> start_gdb();
@@ -160,6 +170,8 @@ class Session {
     std::optional<Output> console_;
     std::optional<Output> command_output_;
     std::optional<ExecChannel> channel_;
+    PanicWatch panic_;
+    uint64_t init_waited_for_since_ = 0;  // nanoseconds of guest time
     std::unique_ptr<Guest> guest_;
     GuestControl control_;
     std::optional<host::RuntimeDirectory> runtime_;
@@ -348,7 +360,10 @@ Result<std::unique_ptr<Guest>> Session::boot(Ram& ram) {
     files.initrd = options_.initrd;
     files.dtb = options_.dtb;
     Guest::Io io;
-    io.serial_output[0] = [this](std::span<const uint8_t> bytes) { console_->write(bytes); };
+    io.serial_output[0] = [this](std::span<const uint8_t> bytes) {
+        console_->write(bytes);
+        panic_.receive(bytes);
+    };
     if (channel_) {
         files.extra_files = channel_->initramfs_files();
         if (!options_.count_command.empty()) io.marks = channel_->marks();
@@ -377,7 +392,9 @@ std::optional<int> Session::wait_for_end() {
         watch(kTyped, read_more ? STDIN_FILENO : -1);
         watch(kConsole, console_->pending());
         watch(kCommand, command_output_ ? command_output_->pending() : -1);
-        if (poll(events.data(), events.size(), -1) < 0) continue;
+        const int limit = waits_for_init() ? kInitMilliseconds : -1;
+        if (poll(events.data(), events.size(), limit) < 0) continue;
+        if (waits_for_init()) look_at_init();
 
         if (events[kConsole].revents || events[kCommand].revents) {
             poll(&events[kEnd], 1, kFlushMilliseconds);
@@ -471,22 +488,44 @@ Result<void> Session::collect_counts() {
     return {};
 }
 
+// A guest that was stopped, by a debugger or the monitor, has all its time again.
+void Session::look_at_init() {
+    const uint64_t now = guest_->nanoseconds();
+    if (options_.gdb || control_.paused()) init_waited_for_since_ = now;
+    if (std::chrono::nanoseconds(now - init_waited_for_since_) > kInitPatience)
+        guest_->fail_with(fmt::format(
+            "--exec: the guest's init has not begun with the command in {} seconds of the guest's "
+            "time: it is not one that takes commands (guest/README.md)",
+            kInitPatience.count()));
+}
+
 Result<int> Session::exit_status(const GuestEnd& end) {
     if (channel_) channel_->finish();
     if (command_output_) command_output_->flush();
-    switch (end.reason) {
-        case GuestEnd::Reason::Stuck:
-            return fail("the guest can go no further: {}", end.message);
-        case GuestEnd::Reason::Failed:
-            return fail("{}", end.message);
-        case GuestEnd::Reason::PowerOff:
-        case GuestEnd::Reason::Reset:
-            break;
+    if (end.reason == GuestEnd::Reason::Failed) return fail("{}", end.message);
+    const bool stuck = end.reason == GuestEnd::Reason::Stuck;
+    if (channel_ && channel_->status()) {
+        // It was only that the kernel could not end the machine.
+        if (stuck) warn(fmt::format("the guest did not power off: {}", end.message));
+        return *channel_->status();
     }
-    if (!channel_) return 0;
-    if (channel_->status()) return *channel_->status();
-    return fail("--exec: the guest {} before the command had ended",
-                end.reason == GuestEnd::Reason::Reset ? "reset" : "powered off");
+    if (stuck && panic_.panic().empty())
+        return fail("the guest can go no further: {}", end.message);
+    if (stuck || channel_) return fail("{}", why_no_status(end.reason));
+    return 0;
+}
+
+std::string Session::why_no_status(GuestEnd::Reason reason) const {
+    const char* const prefix = channel_ ? "--exec: " : "";
+    if (!panic_.panic().empty())
+        return fmt::format("{}the guest's kernel panicked: {}", prefix, panic_.panic());
+    const char* const ended = reason == GuestEnd::Reason::Reset ? "reset" : "powered off";
+    if (!channel_->begun())
+        return fmt::format(
+            "{}the guest {}, and its init had not begun with the command (guest/README.md says "
+            "what an init has to do)",
+            prefix, ended);
+    return fmt::format("{}the guest {} before the command had ended", prefix, ended);
 }
 
 }  // namespace

@@ -252,6 +252,19 @@ TEST_F(PatchTest, WithoutCommandLineOrInitrdTheUsersLineStaysAndOldInitrdsGo) {
     EXPECT_FALSE(patched.at("/chosen").contains("linux,initrd-end"));
 }
 
+TEST_F(PatchTest, DefaultArgumentsComeFirstWhoeverHasTheCommandLine) {
+    EXPECT_EQ(
+        patch({.memory_bytes = kGiB, .default_arguments = "panic=-1"}).at("/chosen").at("bootargs"),
+        text("panic=-1 theirs"));
+    EXPECT_EQ(patch({.memory_bytes = kGiB, .command_line = "ours", .default_arguments = "panic=-1"})
+                  .at("/chosen")
+                  .at("bootargs"),
+              text("panic=-1 ours"));
+    EXPECT_EQ(
+        build({.memory_bytes = kGiB, .default_arguments = "panic=-1"}).at("/chosen").at("bootargs"),
+        text("panic=-1"));
+}
+
 TEST_F(PatchTest, LeavesThePerformanceMonitorAsItIsUnlessAsked) {
     change([](void* tree) {
         EXPECT_EQ(

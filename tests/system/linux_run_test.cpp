@@ -17,6 +17,8 @@
 namespace perfvisor::test {
 namespace {
 
+namespace fs = std::filesystem;
+
 TEST(LinuxExec, OutputAloneIsOnStdoutAndKernelMessagesOnStderr) {
     const Finished result = linux_guest("echo out; echo err >&2");
     EXPECT_EQ(result.status, 0);
@@ -59,13 +61,113 @@ TEST(LinuxExec, LongOutputIsComplete) {
     EXPECT_EQ(result.out, expected);
 }
 
-TEST(LinuxExec, AGuestThatEndsBeforeTheCommandDoesIsAnError) {
-    const Finished result = linux_guest("poweroff -f; sleep 10");
+// ---- a guest that does not bring the command to its end ----
+
+class WithoutAnEnd : public testing::TestWithParam<const char*> {
+  protected:
+    void SetUp() override {
+        std::string name = (fs::temp_directory_path() / "perfvisor-exec-XXXXXX").string();
+        ASSERT_NE(mkdtemp(name.data()), nullptr);
+        directory_ = name;
+    }
+    void TearDown() override { fs::remove_all(directory_); }
+
+    static void expect_error(const Finished& result, const std::string& sentence) {
+        EXPECT_FALSE(result.timed_out);
+        EXPECT_EQ(result.status, 1);
+        EXPECT_NE(result.err.find("perfvisor: --exec: the guest" + sentence), std::string::npos)
+            << result.err;
+    }
+    // With another initrd, of these bytes.
+    Finished started_from(const std::string& initrd) const {
+        const fs::path file = directory_ / "initrd";
+        std::ofstream(file) << initrd;
+        return perfvisor({"run", "-m", "256M", "-kernel", guest_file("vmlinux"), "-initrd",
+                          file.string(), clock(), "--exec", "true"});
+    }
+    static std::string clock() { return std::string("--clock=") + GetParam(); }
+    static Finished guest(const std::string& command, std::vector<std::string> options = {}) {
+        options.push_back(clock());
+        return linux_guest(command, options);
+    }
+    static std::string whole_initrd() {
+        std::stringstream bytes;
+        bytes << std::ifstream(guest_file("rootfs.cpio.gz")).rdbuf();
+        return bytes.str();
+    }
+    fs::path directory_;
+};
+
+TEST_P(WithoutAnEnd, TheCommandEndsTheMachine) {
+    expect_error(guest("poweroff -f; sleep 10"), " powered off before the command had ended");
+    expect_error(guest("reboot -f; sleep 10"), " reset before the command had ended");
+}
+
+TEST_P(WithoutAnEnd, TheKernelPanics) {
+    const Finished result = guest("echo c > /proc/sysrq-trigger; sleep 10");
+    expect_error(result, "'s kernel panicked: Kernel panic - not syncing: sysrq triggered crash\n");
+    const Finished counted = guest("echo c > /proc/sysrq-trigger", {"--stat", "instructions"});
+    expect_error(counted, "'s kernel panicked");
+    EXPECT_EQ(counted.err.find("Performance counter stats"), std::string::npos);
+}
+
+TEST_P(WithoutAnEnd, TheInitrdIsNone) {
+    expect_error(started_from(std::string(100'000, '\x5a')), "'s kernel panicked: Kernel panic - ");
+}
+
+TEST_P(WithoutAnEnd, ThereIsNoInitrd) {
+    expect_error(perfvisor({"run", "-m", "256M", "-kernel", guest_file("vmlinux"), clock(),
+                            "--exec", "true"}),
+                 "'s kernel panicked: Kernel panic - ");
+}
+
+// The kernel has the shell by then, but nothing behind it.
+TEST_P(WithoutAnEnd, TheInitrdIsCutOff) {
+    const std::string whole = whole_initrd();
+    expect_error(started_from(whole.substr(0, whole.size() / 4)), "'s kernel panicked: ");
+}
+
+TEST_P(WithoutAnEnd, InitIsAProgramThatEnds) {
+    expect_error(guest("true", {"-append", "rdinit=/bin/true"}),
+                 "'s kernel panicked: Kernel panic - not syncing: Attempted to kill init!");
+}
+
+TEST_P(WithoutAnEnd, InitPowersOffAndDoesNotKnowTheCommand) {
+    expect_error(guest("true", {"-append", "rdinit=/bin/sh -- -c \"poweroff -f\""}),
+                 " powered off, and its init had not begun with the command");
+}
+
+// The user's word counts where there are two.
+TEST_P(WithoutAnEnd, TheUsersCommandLineComesLast) {
+    const Finished result = guest("cat /proc/cmdline", {"-append", "panic=7 quiet"});
+    EXPECT_EQ(result.status, 0);
+    EXPECT_EQ(result.out, "perfvisor.exec init=/init panic=-1 panic=7 quiet\n");
+}
+
+INSTANTIATE_TEST_SUITE_P(LinuxExec, WithoutAnEnd, testing::Values("virtual", "host"),
+                         [](const auto& test) { return std::string(test.param); });
+
+// 300 seconds of the guest's time, which the virtual clock passes over.
+TEST(LinuxExec, AnInitThatWaitsForSomebodyAtTheConsoleIsAnError) {
+    const Finished result = linux_guest("true", {"-append", "rdinit=/bin/sh"});
     EXPECT_EQ(result.status, 1);
-    EXPECT_NE(result.err.find("perfvisor: --exec: the guest powered off"), std::string::npos);
-    const Finished reset = linux_guest("reboot -f; sleep 10");
-    EXPECT_EQ(reset.status, 1);
-    EXPECT_NE(reset.err.find("perfvisor: --exec: the guest reset"), std::string::npos);
+    EXPECT_NE(result.err.find("perfvisor: --exec: the guest's init has not begun"),
+              std::string::npos)
+        << result.err;
+    // One that has begun may take longer.
+    EXPECT_EQ(linux_guest("sleep 1000; exit 5").status, 5);
+}
+
+// Init is there, but the kernel has not come to the command.
+TEST(LinuxExec, ACommandThatWasNotUnpackedIsAnError) {
+    const Finished result =
+        linux_guest("true", {"-append", "rdinit=/bin/sh -- -c \"rm -r /perfvisor; exec /init\""});
+    EXPECT_EQ(result.status, 1);
+    EXPECT_NE(result.err.find("init: the initial file system has no /perfvisor/command"),
+              std::string::npos)
+        << result.err;
+    EXPECT_NE(result.err.find("perfvisor: --exec: the guest powered off, and its init had not"),
+              std::string::npos);
 }
 
 // perfvisor with a terminal of its own, as a person has it.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The --exec trailer: found whole or in pieces, never mistaken for output, output never lost.
+// What init says of a command of --exec: found whole or in pieces, never mistaken for output,
+// output never lost.
 #include "vmm/exec_channel.h"
 
 #include <gtest/gtest.h>
@@ -60,6 +61,20 @@ TEST_F(ExecChannelTest, TheTrailerMayComeByteByByte) {
         send(std::string(1, c));
     EXPECT_EQ(output, "x");
     EXPECT_EQ(channel.status(), 255);
+}
+
+TEST_F(ExecChannelTest, InitSaysThatItBeginsAndThatIsNotOutput) {
+    EXPECT_FALSE(channel.begun());
+    const std::vector<uint8_t> token = channel.initramfs_files()[1].content;
+    const std::string begin =
+        "\x1eperfvisor-exec " + std::string(token.begin(), token.end()) + "\n";
+    send(begin.substr(0, 20));
+    send(begin.substr(20) + "hello\n");
+    EXPECT_TRUE(channel.begun());
+    EXPECT_EQ(output, "hello\n");
+    send("\x1eperfvisor-exec 0123\n" + trailer("7"));
+    EXPECT_EQ(output, "hello\n\x1eperfvisor-exec 0123\n");
+    EXPECT_EQ(channel.status(), 7);
 }
 
 TEST_F(ExecChannelTest, OutputWithoutAFinalLineEndIsComplete) {
