@@ -2,6 +2,7 @@
 // lwarx and stwcx. and their relatives.
 #include <sched.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/core.h"
@@ -60,21 +61,21 @@ bool exchange_value(uint8_t* guest, unsigned size, uint64_t expected, uint64_t d
 
 // ---- the table ----
 
-void ReservationTable::back_off() {
-    for (unsigned n = 0; n < kPauses; ++n)
+void ReservationTable::back_off(uint32_t& pauses) {
+    for (uint32_t n = 0; n < pauses; ++n)
         pause_host();
+    pauses = std::min(2 * pauses, kMostPauses);
 }
 
-bool ReservationTable::watch(const uint8_t* host, uint32_t& version) {
+bool ReservationTable::watch(const uint8_t* host, uint32_t& version, uint32_t& pauses) {
     const std::atomic<uint32_t>& current = entry_of(host).version;
-    constexpr unsigned kTries = 8;
+    constexpr unsigned kTries = 12;
+    constexpr unsigned kTriesBeforeYield = 4;  // then the host may have put the other to sleep
     for (unsigned n = 0; n < kTries; ++n) {
-        for (unsigned pause = 0; pause < kPauses; ++pause) {
-            version = current.load(std::memory_order_acquire);
-            if ((version & 1) == 0) return true;
-            pause_host();
-        }
-        sched_yield();
+        version = current.load(std::memory_order_acquire);
+        if ((version & 1) == 0) return true;
+        back_off(pauses);
+        if (n >= kTriesBeforeYield) sched_yield();
     }
     return false;
 }
@@ -137,7 +138,8 @@ bool Core::load_reserve(uint64_t ea, unsigned size, uint64_t& value) {
     Piece piece;
     uint8_t* host;
     if (!reservation_target(ea, size, Access::Load, piece, host)) return false;
-    const bool watched = config_.memory->reservations().watch(host, state.reserve_version);
+    const bool watched =
+        config_.memory->reservations().watch(host, state.reserve_version, state.reserve_pauses);
     uint8_t bytes[8];
     copy_from_guest(bytes, host, size);
     const uint64_t loaded = in_memory(bytes, size);
@@ -162,7 +164,10 @@ bool Core::store_conditional(uint64_t ea, unsigned size, uint64_t value, bool& s
         stored = config_.memory->reservations().exchange(
             host, size, state.reserve_version, state.reserve_value,
             swapped(value & mask, size, little_endian));
-        if (!stored) ReservationTable::back_off();
+        if (stored)
+            state.reserve_pauses = ReservationTable::kFewestPauses;
+        else
+            ReservationTable::back_off(state.reserve_pauses);
     }
     state.reserve_size = 0;
     ++state.totals[stored ? Total::StwcxSuccess : Total::StwcxFailure];

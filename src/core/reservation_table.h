@@ -30,16 +30,20 @@ class ReservationTable {
         std::atomic<uint32_t> version{0};
     };
 
-    // To be asked for before the value is loaded. Waits for a store conditional that has the entry;
-    // not for ever, as the host may let its thread sleep: false, and there is no reservation.
-    bool watch(const uint8_t* host, uint32_t& version);
+    // To be asked for before the value is loaded. Backs off while a store conditional has the
+    // entry; not for ever, as the host may let its thread sleep: false, and there is no
+    // reservation.
+    bool watch(const uint8_t* host, uint32_t& version, uint32_t& pauses);
     // The store conditional: `desired` for `expected`, as they stand in memory.
     bool exchange(uint8_t* host, unsigned size, uint32_t version, uint64_t expected,
                   uint64_t desired);
-    // After a lost race: lets the winner go on for a while. Cores that try again at once take the
-    // cache lines from one another each time.
-    static void back_off();
-    static constexpr unsigned kPauses = 48;  // of the host: a microsecond, or a few
+    // After a lost race: lets the winner go on for a while, twice as long as after the last one if
+    // none was won in between. Each look at the cache lines takes them from the winner; cores that
+    // try again at once have them come and go with every round.
+    static void back_off(uint32_t& pauses);
+    // The host's pauses after the first lost race, a microsecond or so, and after many.
+    static constexpr uint32_t kFewestPauses = 48;
+    static constexpr uint32_t kMostPauses = 8 * kFewestPauses;
 
     // Versions stay, as what is stored is undone and stored again by another core in place of the
     // first (lockstep), the only one.

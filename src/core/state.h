@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/reservation_table.h"
 #include "core/timing/counts.h"
 
 namespace perfvisor::core {
@@ -172,6 +173,8 @@ struct CpuState {
     uint64_t reserve_value = 0;    // what was loaded: the host's integer as it stands in memory
     uint32_t reserve_version = 0;  // of the entry in ReservationTable, before
     uint32_t reserve_size = 0;     // 1, 2, 4, 8 bytes; 0: none
+    // How long to wait after the next lost race. Not the core's state: it changes nothing but time.
+    uint32_t reserve_pauses = ReservationTable::kFewestPauses;
 
     // Address contexts (0-4095): bit 0 MSR[PR], bit 1 the address space (DS or IS), the rest a
     // slot that stands for the PID and is changed when the PID's translations are flushed.

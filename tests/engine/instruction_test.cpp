@@ -147,6 +147,32 @@ TEST(Instruction, StwcxSucceedsOnceAfterLwarx) {
     EXPECT_EQ(guest.total(core::Total::StwcxFailure), 1u);
 }
 
+// A store between lwarx and stwcx. stands for another core's.
+TEST(Instruction, StwcxThatLosesAgainAndAgainLetsTheOthersGoOnForLonger) {
+    using Table = core::ReservationTable;
+    const std::string lose = R"(: lwarx r5,0,r3
+        addi r6,r5,1
+        stw r6,0(r3)
+        stwcx. r5,0,r3
+        bdnz )";
+    Guest guest;
+    guest.program("li32 r3,0x40000\n li r7,2\n mtctr r7\n a" + lose +
+                  "a\n wait 0\n"
+                  "li r7,20\n mtctr r7\n b" +
+                  lose +
+                  "b\n wait 0\n"
+                  "lwarx r5,0,r3\n stwcx. r5,0,r3\n wait 0");
+    ASSERT_TRUE(guest.run());
+    EXPECT_EQ(guest.total(core::Total::StwcxFailure), 2u);
+    EXPECT_EQ(guest.state().reserve_pauses, 4 * Table::kFewestPauses);
+    ASSERT_TRUE(guest.run());
+    EXPECT_EQ(guest.total(core::Total::StwcxFailure), 22u);
+    EXPECT_EQ(guest.state().reserve_pauses, Table::kMostPauses);
+    ASSERT_TRUE(guest.run());
+    EXPECT_EQ(guest.total(core::Total::StwcxSuccess), 1u);
+    EXPECT_EQ(guest.state().reserve_pauses, Table::kFewestPauses);
+}
+
 TEST(Instruction, ADoorbellToItselfIsTakenWhenEnabled) {
     Guest guest;
     guest.handler(Interrupt::Doorbell, "li r30,1\n wait 0");

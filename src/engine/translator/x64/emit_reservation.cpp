@@ -102,6 +102,7 @@ bool Emitter::emit_store_conditional(const GuestInstruction& in) {
     cmpxchg(dword[rcx - 1], edx);
     jne(*changed);
     release_reservation_entry();
+    mov(dword[kState + kReservePausesOffset], ReservationTable::kFewestPauses);
     inc(qword[kState + total_offset(core::Total::StwcxSuccess)]);
     mov(rax, ConditionRegister::encode(ConditionRegister::kEQ));
     L(*known);
@@ -114,11 +115,17 @@ bool Emitter::emit_store_conditional(const GuestInstruction& in) {
         L(*changed);
         release_reservation_entry();
         L(*lost);  // ReservationTable::back_off()
-        mov(eax, ReservationTable::kPauses);
+        mov(ecx, dword[kState + kReservePausesOffset]);
+        mov(edx, ecx);
         L(*again);
         pause();
-        sub(eax, 1);
+        sub(ecx, 1);
         jnz(*again);
+        add(edx, edx);
+        mov(eax, ReservationTable::kMostPauses);
+        cmp(edx, eax);
+        cmova(edx, eax);
+        mov(dword[kState + kReservePausesOffset], edx);
         L(*failed);
         inc(qword[kState + total_offset(core::Total::StwcxFailure)]);
         mov(rax, ConditionRegister::encode(0));

@@ -81,6 +81,7 @@ constexpr int total_offset(core::Total total) {
 constexpr int kReserveAddressOffset = state_offset(offsetof(core::CpuState, reserve_address));
 constexpr int kReserveValueOffset = state_offset(offsetof(core::CpuState, reserve_value));
 constexpr int kReserveVersionOffset = state_offset(offsetof(core::CpuState, reserve_version));
+constexpr int kReservePausesOffset = state_offset(offsetof(core::CpuState, reserve_pauses));
 constexpr int kReserveSizeOffset = state_offset(offsetof(core::CpuState, reserve_size));
 constexpr int kFpscrOffset = state_offset(offsetof(core::CpuState, fpscr));
 constexpr int kBudgetOffset = state_offset(offsetof(core::CpuState, budget));
