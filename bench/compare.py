@@ -80,14 +80,16 @@ class Native:
             text = text.replace(f"{{{name}}}", value or "")
         return ["sh", "-c", text]
 
-    def run(self, workload):
-        """A Timing, or None where this host has no such program."""
+    def run(self, workload, cpus=None):
+        """A Timing, or None where this host has no such program; on so many of its CPUs."""
         command = workload.native and self._command(workload.native)
         if not command:
             return None
+        keep_to = sorted(os.sched_getaffinity(0))[:cpus]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.monotonic()
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False,
+                              preexec_fn=lambda: os.sched_setaffinity(0, keep_to))
         wall = time.monotonic() - started
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
@@ -179,9 +181,9 @@ def measure_counting(peer, passes, where):
     return results, notes, failures
 
 
-def measure_smp(engine, rounds, where, with_qemu):
+def measure_smp(engine, rounds, where, with_qemu, native):
     """{(peer, CPUs): {workload: [Timing]}} with one vCPU and with two, in turn, and what went
-    wrong."""
+    wrong. `native` is None where the host has no kernels."""
     script = workloads.guest_script(workloads.SMP)
     results, failures = {}, []
     for number in range(rounds):
@@ -197,8 +199,16 @@ def measure_smp(engine, rounds, where, with_qemu):
                     own.setdefault(name, []).append(timing)
                 if boot.failure:
                     failures.append(f"{peer.name} with {cpus} vCPUs: {boot.failure}")
+        for workload in workloads.SMP if native else ():
+            for cpus in (1, 2):
+                timing = native.run(workload, cpus)
+                if timing:
+                    own = results.setdefault((Native.name, cpus), {})
+                    own.setdefault(workload.name, []).append(timing)
+                    if timing.status != 0:
+                        failures.append(f"native: {workload.name} ended with {timing.status}")
     for workload in workloads.SMP:
-        printed = {timing.output for own in results.values()
+        printed = {timing.output for (peer, _), own in results.items() if peer != Native.name
                    for timing in own.get(workload.name, []) if timing.status == 0}
         if len(printed) != 1:
             failures.append(f"{workload.name}: results differ or are missing: {sorted(printed)}")
@@ -321,15 +331,17 @@ def show_smp(results, engine):
 
         summary[workload.name] = {
             "speed_up": ratio((own, 1), (own, 2)),
+            "native_speed_up": ratio((Native.name, 1), (Native.name, 2)),
             "qemu_speed_up": ratio(("QEMU", 1), ("QEMU", 2)),
             "against_qemu": ratio(("QEMU", 2), (own, 2))}
         rows.append([workload.name, *(shown(seconds.get(key), ".3f") for key in
                                       (("QEMU", 1), ("QEMU", 2), (own, 1), (own, 2))),
                      *(shown(value, ".2f") for value in summary[workload.name].values())])
     print("\nTwo vCPUs: seconds of wall time with one and with two, how many times as fast two "
-          "are, and\nperfvisor's two against QEMU's (above 1: faster than QEMU)\n")
+          "are, as\nthe host's own two CPUs are in the same minute, and perfvisor's two against "
+          "QEMU's (above 1:\nfaster than QEMU)\n")
     print(table(["work for two", "QEMU, 1", "QEMU, 2", "perfvisor, 1", "perfvisor, 2",
-                 "speed-up", "QEMU's", "ratio"], rows))
+                 "speed-up", "the host's", "QEMU's", "ratio"], rows))
     return summary
 
 
@@ -490,6 +502,7 @@ def run(arguments, directory):
 
     kernels = os.path.join(arguments.build, "bench", "kernels")
     busybox = find_program("busybox")
+    native = None
     if os.path.exists(kernels):
         native = Native(kernels, busybox, directory)
         contestants.insert(0, native)
@@ -514,7 +527,7 @@ def run(arguments, directory):
     smp = {}
     if not arguments.only or "smp" in arguments.only:
         smp, failed = measure_smp(tested[0].engine, min(arguments.rounds, 3), where,
-                                  qemu_version is not None)
+                                  qemu_version is not None, native)
         failures += failed
 
     print(f"{host_description()}\nload average before and now: {arguments.load_before:.1f}, "

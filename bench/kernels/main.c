@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -99,8 +100,62 @@ static const Kernel kKernels[] = {
 };
 enum { kKernelCount = sizeof kKernels / sizeof kKernels[0] };
 
+/// The harness's marks, here and not around the program where its start must not count.
+static void begin_mark(const char* label) {
+    if (label != NULL) {
+        printf("@@ begin %s\n", label);
+        fflush(stdout);
+    }
+}
+
+static void end_mark(const char* label) {
+    if (label != NULL) {
+        printf("@@ end %s 0\n", label);
+    }
+}
+
+/// Runs a kernel in two processes that begin together, with the harness's marks around both.
+static void run_twice(const Kernel* kernel, uint32_t rounds, const char* label) {
+    int ready[2], go[2];
+    char byte = 0;
+    if (pipe(ready) != 0 || pipe(go) != 0) {
+        fprintf(stderr, "kernels: cannot make a pipe\n");
+        exit(1);
+    }
+    const pid_t child = fork();
+    if (child < 0) {
+        fprintf(stderr, "kernels: cannot fork\n");
+        exit(1);
+    }
+    const int to = child == 0 ? ready[1] : go[1];
+    const int from = child == 0 ? go[0] : ready[0];
+    if (child == 0 && write(to, &byte, 1) != 1) {
+        exit(1);
+    }
+    if (read(from, &byte, 1) != 1) {
+        exit(1);
+    }
+    if (child != 0) {
+        begin_mark(label);
+        if (write(to, &byte, 1) != 1) {
+            exit(1);
+        }
+    }
+    kernel->run(rounds);
+    fflush(stdout);
+    if (child == 0) {
+        exit(0);
+    }
+    int status;
+    if (waitpid(child, &status, 0) != child || status != 0) {
+        fprintf(stderr, "kernels: the second process failed\n");
+        exit(1);
+    }
+    end_mark(label);
+}
+
 static int usage(void) {
-    fprintf(stderr, "usage: kernels [--mark LABEL] NAME ROUNDS\n");
+    fprintf(stderr, "usage: kernels [--twice] [--mark LABEL] NAME ROUNDS\n");
     for (int i = 0; i < kKernelCount; ++i) {
         fprintf(stderr, "  %-9s %s\n", kKernels[i].name, kKernels[i].what);
     }
@@ -109,6 +164,9 @@ static int usage(void) {
 
 int main(int argc, char** argv) {
     const char* label = NULL;
+    const bool twice = argc > 1 && strcmp(argv[1], "--twice") == 0;
+    argv += twice;
+    argc -= twice;
     if (argc == 5 && strcmp(argv[1], "--mark") == 0) {
         label = argv[2];
         argv += 2;
@@ -126,14 +184,12 @@ int main(int argc, char** argv) {
         if (strcmp(argv[1], kKernels[i].name) != 0) {
             continue;
         }
-        // The harness's marks, here and not around the program where its start must not count.
-        if (label != NULL) {
-            printf("@@ begin %s\n", label);
-            fflush(stdout);
-        }
-        kKernels[i].run((uint32_t)rounds);
-        if (label != NULL) {
-            printf("@@ end %s 0\n", label);
+        if (twice) {
+            run_twice(&kKernels[i], (uint32_t)rounds, label);
+        } else {
+            begin_mark(label);
+            kKernels[i].run((uint32_t)rounds);
+            end_mark(label);
         }
         return fflush(stdout) == 0 ? 0 : 1;
     }
