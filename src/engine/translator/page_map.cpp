@@ -59,10 +59,10 @@ Result<std::unique_ptr<PageMap>> PageMap::create(uint64_t window_after) {
 }
 
 PageMap::PageMap(uint8_t* memory, bool windows, uint32_t* holders, uint64_t window_after)
-    : memory_(memory),
+    : PageTables(holders),
+      memory_(memory),
       stride_(kTablesBytes + (windows ? kWindowBytes : 0)),
       windows_(windows),
-      holders_(holders),
       mapped_(holders + kHolderBytes / sizeof(uint32_t)),
       window_after_(window_after) {
     for (unsigned n = 0; n < kTables; ++n) {
@@ -70,51 +70,30 @@ PageMap::PageMap(uint8_t* memory, bool windows, uint32_t* holders, uint64_t wind
         tables_[n].reads = reinterpret_cast<uint64_t*>(memory + stride_ * n);
         tables_[n].writes = tables_[n].reads + kTableBytes / sizeof(uint64_t);
     }
-    table_of_.fill(kNone);
 }
 
 PageMap::~PageMap() {
-    for (const Table& table : tables_)
+    for (const PagePair& table : tables_)
         mapped_of_all -= table.mapped;
     munmap(memory_, stride_ * kTables);
     munmap(holders_, 2 * kHolderBytes);
 }
 
 void PageMap::select(uint32_t context) {
-    const uint8_t number = table_of_[context % kContexts];
-    selected_ = number != kNone ? number : table_for(context);
-    tables_[selected_].used = ++selections_;
-    set_gs(tables_[selected_].window);
+    select_table(context);
+    set_gs(selected().window);
 }
 
-// The one not selected for the longest time becomes the context's.
-unsigned PageMap::table_for(uint32_t context) {
-    const auto oldest =
-        std::min_element(tables_.begin(), tables_.end(),
-                         [](const Table& a, const Table& b) { return a.used < b.used; });
-    const auto number = static_cast<unsigned>(oldest - tables_.begin());
-    if (oldest->context != kNoContext) {
-        clear(number);
-        table_of_[oldest->context] = kNone;
-    } else {
-        mprotect(oldest->reads, kTablesBytes, PROT_READ | PROT_WRITE);
-    }
-    oldest->context = context % kContexts;
-    oldest->has_window = oldest->closed = false;
-    oldest->until_window = oldest->window_after = window_after_;
-    table_of_[oldest->context] = static_cast<uint8_t>(number);
-    return number;
+void PageMap::begin(PagePair& table, bool first) {
+    if (first) mprotect(table.reads, kTablesBytes, PROT_READ | PROT_WRITE);
+    table.has_window = table.closed = false;
+    table.until_window = table.window_after = window_after_;
 }
 
 void PageMap::enter(uint32_t ea, uint64_t addend, uint64_t physical, bool reads, bool writes) {
     const uint32_t page = ea >> kPageBits;
-    const uint32_t holder = 1u << selected_;
-    Table& table = tables_[selected_];
-    if (!(holders_[page] & holder)) {
-        if (table.entered.size() >= kLongestList) clear(selected_);
-        holders_[page] |= holder;
-        table.entered.push_back({page, static_cast<uint32_t>(physical >> kPageBits)});
-    }
+    PagePair& table = selected();
+    note(PageEntry{page, static_cast<uint32_t>(physical >> kPageBits)});
     if (reads) table.reads[page] = addend;
     if (writes) {
         table.writes[page] = addend;
@@ -123,56 +102,33 @@ void PageMap::enter(uint32_t ea, uint64_t addend, uint64_t physical, bool reads,
     if (table.has_window && reads) map(table, page, addend, writes);
 }
 
-void PageMap::clear(unsigned number) {
-    Table& table = tables_[number];
+void PageMap::clear(PagePair& table) {
     empty_window(table);
-    for (const Entered& entered : table.entered) {
-        table.reads[entered.page] = table.writes[entered.page] = 0;
-        holders_[entered.page] &= ~(1u << number);
-    }
-    table.entered.clear();
+    PageTables::clear(table);
 }
 
-void PageMap::forget(uint64_t ea, uint64_t size) {
-    constexpr uint64_t kFewPages = 256;
-    const uint64_t first = ea >> kPageBits, count = size >> kPageBits;
-    const auto forget_page = [this](uint64_t page) {
-        for (uint32_t holders = holders_[page]; holders != 0; holders &= holders - 1) {
-            const Table& table = tables_[static_cast<unsigned>(__builtin_ctz(holders))];
-            table.reads[page] = table.writes[page] = 0;
-        }
-        for (uint32_t mapped = mapped_[page]; mapped != 0; mapped &= mapped - 1) {
-            const Table& table = tables_[static_cast<unsigned>(__builtin_ctz(mapped))];
-            mprotect(table.window + (page << kPageBits), kPageBytes, PROT_NONE);
-        }
-        holders_[page] = mapped_[page] = 0;
-    };
-    if (count <= kFewPages) {
-        for (uint64_t n = 0; n < count; ++n)
-            forget_page((first + n) & 0xfffff);
-        return;
-    }
-    for (const Table& table : tables_)
-        for (const Entered& entered : table.entered)
-            if (entered.page - first < count) forget_page(entered.page);
+void PageMap::forget_page(uint32_t page) {
+    PageTables::forget_page(page);
+    for_each(mapped_[page], [page](PagePair& table) {
+        mprotect(table.window + (size_t{page} << kPageBits), kPageBytes, PROT_NONE);
+    });
+    mapped_[page] = 0;
 }
 
 void PageMap::forget_writes(uint64_t physical) {
     const auto page = static_cast<uint32_t>(physical >> kPageBits);
     if (!written_[page % written_.size()]) return;
-    for (unsigned n = 0; n < kTables; ++n)
-        for (const Entered& entered : tables_[n].entered) {
+    for (PagePair& table : tables_)
+        for (const PageEntry& entered : table.entered) {
             if (entered.physical != page) continue;
-            tables_[n].writes[entered.page] = 0;
-            if (mapped_[entered.page] & 1u << n)
-                mprotect(tables_[n].window + (size_t{entered.page} << kPageBits), kPageBytes,
-                         PROT_READ);
+            table.writes[entered.page] = 0;
+            if (mapped_[entered.page] & bit_of(table))
+                mprotect(table.window + (size_t{entered.page} << kPageBits), kPageBytes, PROT_READ);
         }
 }
 
 void PageMap::forget_all() {
-    for (unsigned n = 0; n < kTables; ++n)
-        clear(n);
+    clear_all();
     written_.reset();
 }
 
@@ -180,36 +136,36 @@ void PageMap::forget_all() {
 
 // What runs for the kernel is soon another process's: only the processes themselves get one.
 void PageMap::ran(uint64_t instructions) {
-    Table& table = tables_[selected_];
+    PagePair& table = selected();
     if (table.has_window) {
         table.credit = std::min(table.credit + static_cast<int64_t>(instructions), kMostCredit);
         if (table.credit < 0 || !windows_) close_window(table);
         return;
     }
-    const bool user = table.context & 1;
+    const bool user = table.key & 1;
     if (!windows_ || !user) return;
     table.until_window -= std::min(table.until_window, instructions);
     if (table.until_window == 0) open_window(table);
 }
 
-void PageMap::open_window(Table& table) {
+void PageMap::open_window(PagePair& table) {
     table.has_window = true;
     table.credit = table.closed ? kLaterCredit : kFirstCredit;
 }
 
-void PageMap::close_window(Table& table) {
+void PageMap::close_window(PagePair& table) {
     table.has_window = false;
     table.closed = true;
     table.until_window = table.window_after *= 2;
 }
 
-void PageMap::empty_window(Table& table) {
+void PageMap::empty_window(PagePair& table) {
     if (table.mapped == 0) return;
     mmap(table.window, kWindowBytes, PROT_NONE,
          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     madvise(table.window, kWindowBytes, MADV_DONTDUMP);
-    const uint32_t bit = 1u << (&table - tables_.data());
-    for (const Entered& entered : table.entered)
+    const uint32_t bit = bit_of(table);
+    for (const PageEntry& entered : table.entered)
         mapped_[entered.page] &= ~bit;
     mapped_of_all -= table.mapped;
     table.mapped = 0;
@@ -217,7 +173,7 @@ void PageMap::empty_window(Table& table) {
 
 // Where the host has no more mappings for us the page is left to the slow road; where guest RAM is
 // private to the process, which says EINVAL, there are no windows.
-void PageMap::map(Table& table, uint32_t page, uint64_t addend, bool writes) {
+void PageMap::map(PagePair& table, uint32_t page, uint64_t addend, bool writes) {
     if (table.mapped >= kMostMapped) empty_window(table);
     if (mapped_of_all >= kMostMappedOfAll) return;
     uint8_t* there = table.window + (size_t{page} << kPageBits);
@@ -227,7 +183,7 @@ void PageMap::map(Table& table, uint32_t page, uint64_t addend, bool writes) {
         return;
     }
     if (!writes) mprotect(there, kPageBytes, PROT_READ);
-    const uint32_t bit = 1u << (&table - tables_.data());
+    const uint32_t bit = bit_of(table);
     if (mapped_[page] & bit) return;
     mapped_[page] |= bit;
     ++table.mapped;

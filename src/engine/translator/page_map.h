@@ -7,15 +7,31 @@
 
 #include <sys/types.h>
 
-#include <array>
 #include <bitset>
 #include <cstdint>
 #include <memory>
-#include <vector>
 
 #include "base/result.h"
+#include "engine/translator/page_tables.h"
 
 namespace perfvisor::engine::translator {
+
+struct PageEntry {
+    uint32_t page;      // effective
+    uint32_t physical;  // page number
+};
+struct PagePair : PageTable<PageEntry> {
+    uint64_t* reads = nullptr;
+    uint64_t* writes = nullptr;
+    uint8_t* window = nullptr;
+    bool has_window = false;
+    bool closed = false;        // had one before; what is mapped there stays
+    uint64_t until_window = 0;  // instructions until it gets one
+    uint64_t window_after = 0;  // what that was from the beginning
+    int64_t credit = 0;         // instructions whose time the faults may take
+    uint32_t mapped = 0;        // pages of the window that are or were mapped
+};
+constexpr unsigned kAddressContexts = 4096;
 
 // A pair of tables, for reads and for writes, an address context (CpuState::data_context); some
 // contexts at a time have one. A table has a 64-bit entry an effective page (4 KiB): 0, or what to
@@ -32,7 +48,7 @@ namespace perfvisor::engine::translator {
 // a page. So a context gets its window when it has run for a while, and loses it for twice as long
 // if it needs new pages too often. Guest RAM must be memory that the host can map twice
 // (MAP_SHARED); where it is not there are no windows.
-class PageMap {
+class PageMap : PageTables<PageMap, PagePair, kAddressContexts> {
   public:
     static constexpr uint64_t kNever = ~uint64_t{0};
     // `window_after`: instructions that a context runs before it gets a window. Fails where the
@@ -51,36 +67,32 @@ class PageMap {
     void select(uint32_t context);
 
     // Whether the selected context has a window. It may get one or lose it in ran() and select().
-    bool has_window() const { return tables_[selected_].has_window; }
+    bool has_window() const { return selected().has_window; }
     // So many instructions of translated code were executed in the selected context.
     void ran(uint64_t instructions);
     // Translated code has met a page that is not in the window of the selected context.
     void faulted() {
-        if (has_window()) tables_[selected_].credit -= kFaultCost;
+        if (has_window()) selected().credit -= kFaultCost;
     }
 
     // Enters a page of the selected context. `addend` is not 0; `physical` is the guest's page.
     void enter(uint32_t ea, uint64_t addend, uint64_t physical, bool reads, bool writes);
     // The pages in [ea, ea + size) of every context.
-    void forget(uint64_t ea, uint64_t size);
+    void forget(uint64_t ea, uint64_t size) { forget_pages(ea, size); }
     // Where the physical page is entered for writes.
     void forget_writes(uint64_t physical);
     void forget_all();
 
     // The window of the selected context; what translated code addresses lies from it on.
-    uint8_t* window() const { return tables_[selected_].window; }
+    uint8_t* window() const { return selected().window; }
     // What is entered for the page in the selected context; 0: nothing.
-    uint64_t read_addend(uint32_t ea) const { return tables_[selected_].reads[ea >> kPageBits]; }
-    uint64_t write_addend(uint32_t ea) const { return tables_[selected_].writes[ea >> kPageBits]; }
+    uint64_t read_addend(uint32_t ea) const { return selected().reads[ea >> kPageBits]; }
+    uint64_t write_addend(uint32_t ea) const { return selected().writes[ea >> kPageBits]; }
 
   private:
-    static constexpr unsigned kPageBits = 12;
+    friend PageTables;
+
     static constexpr size_t kPageBytes = size_t{1} << kPageBits;
-    static constexpr unsigned kTables = 32;
-    static constexpr size_t kLongestList = 8192;
-    static constexpr uint32_t kNoContext = ~uint32_t{0};
-    static constexpr unsigned kContexts = 4096;
-    static constexpr uint8_t kNone = 0xff;
     // What a fault may cost is a twentieth of what runs meanwhile, and a few hundred at first.
     static constexpr int64_t kFaultCost = 500'000;
     static constexpr int64_t kFirstCredit = 256 * kFaultCost, kLaterCredit = 64 * kFaultCost;
@@ -88,32 +100,17 @@ class PageMap {
     // The host allows a process some 65,000 mappings.
     static constexpr uint32_t kMostMapped = 4096, kMostMappedOfAll = 24576;
 
-    struct Entered {
-        uint32_t page;      // effective
-        uint32_t physical;  // page number
-    };
-    struct Table {
-        uint64_t* reads = nullptr;
-        uint64_t* writes = nullptr;
-        uint32_t context = kNoContext;
-        uint64_t used = 0;  // when it was selected last
-        uint8_t* window = nullptr;
-        bool has_window = false;
-        bool closed = false;           // had one before; what is mapped there stays
-        uint64_t until_window = 0;     // instructions until it gets one
-        uint64_t window_after = 0;     // what that was from the beginning
-        int64_t credit = 0;            // instructions whose time the faults may take
-        uint32_t mapped = 0;           // pages of the window that are or were mapped
-        std::vector<Entered> entered;  // whatever was since it was empty; some may be gone again
-    };
-
     PageMap(uint8_t* memory, bool windows, uint32_t* holders, uint64_t window_after);
-    unsigned table_for(uint32_t context);
-    void clear(unsigned number);
-    void open_window(Table& table);
-    void close_window(Table& table);
-    void empty_window(Table& table);
-    void map(Table& table, uint32_t page, uint64_t addend, bool writes);
+    void begin(PagePair& table, bool first);
+    void clear(PagePair& table);
+    void forget_page(uint32_t page);
+    static void remove(PagePair& table, uint32_t page) {
+        table.reads[page] = table.writes[page] = 0;
+    }
+    void open_window(PagePair& table);
+    void close_window(PagePair& table);
+    void empty_window(PagePair& table);
+    void map(PagePair& table, uint32_t page, uint64_t addend, bool writes);
 
     // A context's: both tables and, if there are windows, the window, with a page behind it that is
     // never there.
@@ -124,13 +121,8 @@ class PageMap {
     uint8_t* memory_;
     const size_t stride_;  // from a context's to the next
     bool windows_;         // whether there is room for them, and guest RAM can be mapped
-    uint32_t* holders_;    // by effective page: a bit for each table that has it
-    uint32_t* mapped_;     // the same for windows
+    uint32_t* mapped_;     // by effective page: the tables whose windows have it
     const uint64_t window_after_;
-    std::array<Table, kTables> tables_;
-    std::array<uint8_t, kContexts> table_of_;  // by context
-    unsigned selected_ = 0;
-    uint64_t selections_ = 0;
     // By the low bits of the physical page number: whether it may be entered for writes.
     std::bitset<1u << 16> written_;
 };
