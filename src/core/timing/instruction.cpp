@@ -2,9 +2,7 @@
 // Instructions as the timing model sees them. Latencies: docs/timing.md, "Units and latencies".
 #include "core/timing/instruction.h"
 
-#include <cstring>
-
-#include "isa/operands.h"
+#include "isa/register_use.h"
 
 namespace perfvisor::core::timing {
 namespace {
@@ -16,8 +14,12 @@ constexpr uint8_t kMultiplyLatency = 4, kDivideLatency = 14;
 constexpr uint8_t kFloatLatency = 8, kDoubleMultiplyLatency = 10, kSingleDivideLatency = 36,
                   kDoubleDivideLatency = 66;
 
-constexpr uint8_t field_bit(unsigned field) {
-    return static_cast<uint8_t>(0x80u >> field);
+// CRn at the most significant bits first, as CRM has it.
+uint8_t as_mask(uint8_t fields) {
+    uint8_t mask = 0;
+    for (unsigned n = 0; n < 8; ++n)
+        if (fields & 1u << n) mask |= static_cast<uint8_t>(0x80u >> n);
+    return mask;
 }
 
 // Registers are entered one by one.
@@ -38,8 +40,19 @@ class Registers {
                 return;
             }
     }
+    void enter(const isa::RegisterUse& use) {
+        for_each(use.reads, kGpr, &Registers::read);
+        for_each(use.float_reads, kFpr, &Registers::read);
+        for_each(use.writes, kGpr, &Registers::write);
+        for_each(use.float_writes, kFpr, &Registers::write);
+    }
 
   private:
+    void for_each(uint32_t registers, unsigned first, void (Registers::*act)(uint8_t)) {
+        for (; registers != 0; registers &= registers - 1)
+            (this->*act)(static_cast<uint8_t>(first + __builtin_ctz(registers)));
+    }
+
     Instruction& in_;
 };
 
@@ -106,23 +119,23 @@ uint8_t access_size(const char* mnemonic) {
 }
 
 // dcbtls and the others: CT is 0 for the L1, else the L2 (EREF, cache locking).
-void describe_cache(Instruction& in, uint32_t word, Registers& registers) {
+void describe_cache(Instruction& in, uint32_t word) {
     in.size = 1;
     if (isa::ra(word) != 0) in.base = gpr(isa::ra(word));
     in.index = gpr(isa::rb(word));
-    registers.read(in.base);
-    registers.read(in.index);
     in.to_l2 = in.use >= MemoryUse::LockData && (isa::rd(word) & 0x1f) != 0;
     in.latency = kStoreLatency;
 }
 
-void describe_memory(Instruction& in, const isa::Instruction& row, uint32_t word) {
+void describe_memory(Instruction& in, const isa::Instruction& row, uint32_t word,
+                     const isa::RegisterUse& use) {
     Registers registers(in);
     in.unit = Unit::LoadStore;
     in.external = row.category == isa::Category::ExternalPid;
     in.use = cache_use(row.opcode);
     if (in.use != MemoryUse::None) {
-        describe_cache(in, word, registers);
+        registers.enter(use);
+        describe_cache(in, word);
         return;
     }
     if (row.opcode == Opcode::Dsn || row.opcode == Opcode::Icbt) return;  // no access of its own
@@ -132,7 +145,6 @@ void describe_memory(Instruction& in, const isa::Instruction& row, uint32_t word
     in.latency = !load ? kStoreLatency : floating ? kFloatLoadLatency : kLoadLatency;
     if (row.category == isa::Category::Decorated) {
         in.base = gpr(isa::rb(word));
-        registers.read(gpr(isa::ra(word)));
     } else {
         const bool indexed =
             row.match >> 26 == 31 && !(row.flags & isa::kMultiple && row.opcode != Opcode::Lswx &&
@@ -141,28 +153,21 @@ void describe_memory(Instruction& in, const isa::Instruction& row, uint32_t word
         if (indexed) in.index = gpr(isa::rb(word));
         if (row.match >> 26 != 31) in.displacement = isa::si(word);
     }
-    registers.read(in.base);
-    registers.read(in.index);
-    const uint8_t data = floating ? fpr(isa::rd(word)) : gpr(isa::rd(word));
     if (row.flags & isa::kMultiple) {
-        in.first = data;
+        registers.read(in.base);
+        registers.read(in.index);
+        in.first = gpr(isa::rd(word));
         if (row.opcode == Opcode::Lmw || row.opcode == Opcode::Stmw)
             in.ops = static_cast<uint8_t>(32 - isa::rd(word));
         else if (row.opcode == Opcode::Lswi || row.opcode == Opcode::Stswi)
             in.ops = static_cast<uint8_t>(((isa::rb(word) ? isa::rb(word) : 32) + 3) / 4);
         else
             in.ops = 0;
-    } else if (load) {
-        registers.write(data);
-    } else {
-        registers.read(data);
+        return;
     }
-    if (row.flags & isa::kUpdate) {
-        registers.write(in.base);
-        in.ops = 2;
-    }
-    if (row.opcode == Opcode::Lwarx || row.opcode == Opcode::Stwcx) in.serializes = true;
-    if (row.opcode == Opcode::Stwcx) in.writes_cr |= field_bit(0);
+    registers.enter(use);
+    if (row.flags & isa::kUpdate) in.ops = 2;
+    in.serializes = row.opcode == Opcode::Lwarx || row.opcode == Opcode::Stwcx;
 }
 
 void describe_branch(Instruction& in, Opcode opcode, uint32_t word) {
@@ -172,7 +177,6 @@ void describe_branch(Instruction& in, Opcode opcode, uint32_t word) {
     const unsigned bo = isa::rd(word);
     if (opcode != Opcode::B) {
         in.conditional = (bo & 20) != 20;
-        if (!(bo & 16)) in.reads_cr = field_bit(isa::ra(word) / 4);
         if (!(bo & 4) || opcode == Opcode::Bcctr) registers.read(kCounter);
         if (!(bo & 4) && opcode != Opcode::Bcctr) registers.write(kCounter);
     }
@@ -225,86 +229,6 @@ void describe_unit(Instruction& in, Opcode opcode) {
     }
 }
 
-// Condition fields that no operand names as one.
-void describe_condition(Instruction& in, Opcode opcode, uint32_t word) {
-    switch (opcode) {
-        case Opcode::Mfcr:
-            in.reads_cr = 0xff;
-            break;
-        case Opcode::Isel:
-            in.reads_cr = field_bit(isa::rc_field(word) / 4);
-            break;
-        case Opcode::AddicRc:
-        case Opcode::AndiRc:
-        case Opcode::AndisRc:
-            in.writes_cr = field_bit(0);
-            break;
-        default:
-            if (in.unit != Unit::Branch || opcode == Opcode::Mcrf) return;
-            in.reads_cr = field_bit(isa::ra(word) / 4) | field_bit(isa::rb(word) / 4) |
-                          field_bit(isa::rd(word) / 4);
-            in.writes_cr = field_bit(isa::rd(word) / 4);
-    }
-}
-
-// Registers and condition fields by the operands as assembler has them: the first is the result, if
-// it is one that can be, the others are read.
-void describe_operands(Instruction& in, const isa::Instruction& row, uint32_t word) {
-    Registers registers(in);
-    const char* const letters = isa::operand_letters(row.opcode);
-    const bool reads_first = row.opcode == Opcode::Mtmsr || row.opcode == Opcode::Wrtee;
-    for (const char* letter = letters; *letter; ++letter) {
-        uint8_t reg = kNoRegister;
-        switch (*letter) {
-            case 'd':
-                reg = gpr(isa::rd(word));
-                break;
-            case 'a':
-                reg = gpr(isa::ra(word));
-                break;
-            case '0':
-                if (isa::ra(word) != 0) reg = gpr(isa::ra(word));
-                break;
-            case 'b':
-                reg = gpr(isa::rb(word));
-                break;
-            case 'D':
-                reg = fpr(isa::rd(word));
-                break;
-            case 'A':
-                reg = fpr(isa::ra(word));
-                break;
-            case 'B':
-                reg = fpr(isa::rb(word));
-                break;
-            case 'C':
-                reg = fpr(isa::rc_field(word));
-                break;
-            case 'f':  // mtfsfi's is of the FPSCR
-                if (row.opcode != Opcode::Mtfsfi) in.writes_cr |= field_bit(isa::crfd(word));
-                break;
-            case 'g':  // mcrfs's, too
-                if (row.opcode != Opcode::Mcrfs) in.reads_cr |= field_bit(isa::crfs(word));
-                break;
-            case 'x':
-                (letter == letters ? in.writes_cr : in.reads_cr) |=
-                    static_cast<uint8_t>(isa::crm(word));
-                break;
-            default:
-                break;
-        }
-        if (reg == kNoRegister) continue;
-        const bool result = letter == letters && *letter != 'b' && *letter != '0' && !reads_first;
-        if (result)
-            registers.write(reg);
-        else
-            registers.read(reg);
-    }
-    if (row.opcode == Opcode::Rlwimi) registers.read(gpr(isa::ra(word)));
-    if (std::strchr(row.pattern, 'r') && isa::record(word))
-        in.writes_cr |= field_bit((row.flags & isa::kFloat) ? 1 : 0);
-}
-
 // Moves to and from special registers but LR, CTR and XER are executed alone.
 void describe_move(Instruction& in, Opcode opcode, uint32_t word) {
     constexpr unsigned kXer = 1, kLr = 8, kCtr = 9;
@@ -346,9 +270,12 @@ bool serializes(Opcode opcode) {
 
 Instruction describe(uint32_t word) {
     const isa::Instruction& row = isa::describe(isa::decode(word));
+    const isa::RegisterUse use = isa::register_use(row, word);
     Instruction in;
+    in.reads_cr = as_mask(use.fields_read);
+    in.writes_cr = as_mask(use.fields_written);
     if (row.flags & (isa::kLoad | isa::kStore)) {
-        describe_memory(in, row, word);
+        describe_memory(in, row, word, use);
         return in;
     }
     if (row.flags & isa::kBranch) {
@@ -360,11 +287,10 @@ Instruction describe(uint32_t word) {
         in.latency = kFloatLatency;
     }
     describe_unit(in, row.opcode);
-    describe_operands(in, row, word);
     Registers registers(in);
+    registers.enter(use);
     if (row.flags & isa::kReadsCarry) registers.read(kCarry);
     if (row.flags & isa::kWritesCarry) registers.write(kCarry);
-    describe_condition(in, row.opcode, word);
     switch (row.opcode) {
         case Opcode::Mfspr:
         case Opcode::Mtspr:
