@@ -27,7 +27,10 @@ $(BUILD)/build.ninja: | packages
 	@cmake -G Ninja -B $(BUILD) $(CMAKE_FLAGS) . >$(BUILD)-configure.log 2>&1 || \
 	    { cat $(BUILD)-configure.log; exit 1; }; mv $(BUILD)-configure.log $(BUILD)/configure.log
 
-perfvisor: $(BUILD)/build.ninja
+perfvisor benchmarks: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) -j $(JOBS) $@
+
+everything: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) -j $(JOBS)
 
 guest: packages
@@ -36,7 +39,7 @@ guest: packages
 demo: packages perfvisor guest
 	@scripts/demo $(BUILD)
 
-test: packages perfvisor guest sanitize cross-quick
+test: packages everything guest sanitize cross-quick
 	@ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure $(CTEST_FLAGS)
 
 # The layers whose unit tests run under the sanitizers too; but for a test that runs out of
@@ -99,13 +102,13 @@ cross-configure-%: packages
 	    -DPERFVISOR_CROSS=$* -DPERFVISOR_CROSS_LIBRARIES=$(abspath $(CROSS_BUILD))/$*-libraries \
 	    -DPERFVISOR_BENCH=OFF -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE=-O1 . >/dev/null
 
-bench: packages perfvisor guest
+bench: packages perfvisor benchmarks guest
 	@scripts/bench $(BUILD) $(BENCH_FLAGS)
 
-lint: $(BUILD)/build.ninja
+lint: everything
 	@scripts/lint $(BUILD) $(JOBS)
 
 clean:
 	rm -rf $(BUILD) $(SANITIZE_BUILD) $(TSAN_BUILD) $(CROSS_BUILD)
 
-.PHONY: all packages perfvisor guest demo test sanitize cross cross-quick tsan bench lint clean
+.PHONY: all packages perfvisor benchmarks everything guest demo test sanitize cross cross-quick tsan bench lint clean
