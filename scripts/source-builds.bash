@@ -176,6 +176,9 @@ fetch_sources() {
             -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache"
             -o APT::Sandbox::User=root)
         step "looking for source packages" "${apt_get[@]}" update
+        # apt calls it a success where it reached nothing.
+        compgen -G "$apt/lists/*_Sources*" >/dev/null ||
+            failed "looking for source packages: none of this machine's package sources answers"
         step "fetching the sources of ${wanted[*]}" \
             "${apt_get[@]}" source --download-only --only-source "${wanted[@]}"
         for package in "${wanted[@]}"; do
