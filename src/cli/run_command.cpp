@@ -244,7 +244,7 @@ Result<int> run(const Typed& typed, const CLI::App& command) {
     for (const StatEvent& event : (*stat)->events)
         options->count_command.push_back(event.code);
     vmm::CommandCounts counts;
-    const Result<int> status = vmm::run_guest(*options, &counts);
+    Result<int> status = vmm::run_guest(*options, &counts);
     // Without counts the run was left (a signal, the monitor's quit).
     if (!status || counts.events.empty()) return status;
     if (auto written = write_counts(**stat, typed.exec, counts); !written)

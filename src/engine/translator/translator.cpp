@@ -315,7 +315,7 @@ void Translator::tell_model(uint64_t instructions) {
     const core::Timing::Access context = timing.context();
     while (at != shared_.written.next) {
         const core::timing::SegmentEnd* end;
-        std::memcpy(&end, at, sizeof end);
+        std::memcpy(&end, at, Written::kWordsOfEnd * sizeof *at);
         at = timing.replay(*end, at + Written::kWordsOfEnd, context);
     }
     shared_.written.next = shared_.written.words.data();

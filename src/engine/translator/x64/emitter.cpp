@@ -51,7 +51,7 @@ void Emitter::emit(const GuestBlock& guest, Block& block) {
     liveness_.analyse(guest);
     pending_ = {};
     const auto misplaced =
-        reinterpret_cast<uintptr_t>(getCurr() + sizeof(Block*)) % kEntryAlignment;
+        reinterpret_cast<uintptr_t>(getCurr() + sizeof(uintptr_t)) % kEntryAlignment;
     if (misplaced != 0) setSize(getSize() + kEntryAlignment - misplaced);
     dq(reinterpret_cast<uintptr_t>(&block));
     block.code = const_cast<uint8_t*>(getCurr());
