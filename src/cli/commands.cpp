@@ -32,6 +32,31 @@ std::string known_commands(const CLI::App& app) {
     return names;
 }
 
+// "-sS" or "-m512": flags of one letter each, the last with its value behind it where it has one.
+bool are_letters(const CLI::App& command, const std::string& argument) {
+    for (size_t n = 1; n < argument.size(); ++n) {
+        const CLI::Option* option = command.get_option_no_throw(std::string{'-', argument[n]});
+        if (!option) return false;
+        if (option->get_items_expected_min() > 0) return true;
+    }
+    return true;
+}
+
+// The first option that the command does not have; none where it has commands of its own.
+std::string unknown_option(const CLI::App& command, const std::vector<std::string>& arguments) {
+    if (!command.get_subcommands({}).empty()) return {};
+    for (size_t i = 1; i < arguments.size(); ++i) {
+        const std::string& argument = arguments[i];
+        if (argument.size() < 2 || argument[0] != '-' || argument == "--") break;
+        const std::string name = argument.substr(0, argument.find('='));
+        if (!command.get_option_no_throw(name) &&
+            (argument[1] == '-' || !are_letters(command, argument)))
+            return name;
+        if (takes_next_argument(command, argument)) ++i;
+    }
+    return {};
+}
+
 int parse_and_run(std::vector<std::string> arguments) {
     CLI::App app{"Runs Embedded Power (e500) guests whose performance monitor is real.",
                  "perfvisor"};
@@ -52,6 +77,15 @@ int parse_and_run(std::vector<std::string> arguments) {
             return 2;
         }
         arguments = with_two_dashes(*command, std::move(arguments));
+        if (const std::string option = unknown_option(*command, arguments); !option.empty()) {
+            fmt::print(stderr,
+                       "perfvisor: {0} has no option {1}; perfvisor {0} --help lists them\n", name,
+                       option);
+            return 2;
+        }
+    } else if (arguments.empty() || !app.get_option_no_throw(arguments.front())) {
+        fmt::print(stderr, "perfvisor: a command comes first: {}\n", known_commands(app));
+        return 2;
     }
     std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back.
     try {

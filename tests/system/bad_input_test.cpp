@@ -54,7 +54,8 @@ class BadInput : public testing::Test {
 };
 
 TEST_F(BadInput, NoCommandIsWrongUsage) {
-    expect_refused({}, 2, {"subcommand"});
+    expect_refused({}, 2, {"command", "run", "list"});
+    expect_refused({"-M", "ppce500"}, 2, {"command", "run"});
 }
 
 TEST_F(BadInput, AnUnknownCommandIsWrongUsage) {
@@ -63,6 +64,10 @@ TEST_F(BadInput, AnUnknownCommandIsWrongUsage) {
 
 TEST_F(BadInput, AnUnknownOptionIsNamed) {
     expect_refused({"run", "-kernel", kernel, "--no-such-option"}, 2, {"--no-such-option"});
+    // Of QEMU's; -s and -S are flags of ours.
+    expect_refused({"run", "-kernel", kernel, "-serial", "stdio"}, 2, {"run", "-serial", "--help"});
+    expect_refused({"run", "-sS", "-drive", "file=x"}, 2, {"-drive"});
+    expect_refused({"stat", "--no-such-option=3", "--", "true"}, 2, {"stat", "--no-such-option;"});
 }
 
 TEST_F(BadInput, AMissingKernelOptionIsNamed) {
