@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the CI gate's test runs: a program of 42 + EXTRA instructions; EXTRA is 3 or more. */
+/* A program to gate: 42 + EXTRA instructions; EXTRA is 3 or more. The gate's test runs it, too. */
         .text
         .globl  _start
 _start:
