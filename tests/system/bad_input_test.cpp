@@ -9,22 +9,20 @@
 #include <fstream>
 
 #include "subprocess.h"
+#include "with_directory.h"
 
 namespace perfvisor::test {
 namespace {
 
 namespace fs = std::filesystem;
 
-class BadInput : public testing::Test {
+class BadInput : public WithDirectory<> {
   protected:
     void SetUp() override {
-        std::string name = (fs::temp_directory_path() / "perfvisor-bad-XXXXXX").string();
-        ASSERT_NE(mkdtemp(name.data()), nullptr);
-        directory = name;
+        WithDirectory::SetUp();
         // A raw image that powers nothing off: `b .`
         kernel = write("kernel.bin", std::string("\x48\0\0\0", 4));
     }
-    void TearDown() override { fs::remove_all(directory); }
 
     std::string write(const std::string& name, const std::string& content) const {
         const fs::path path = directory / name;
@@ -49,7 +47,6 @@ class BadInput : public testing::Test {
         expect_refused(options, 1, words);
     }
 
-    fs::path directory;
     std::string kernel;
 };
 

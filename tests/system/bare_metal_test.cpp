@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "subprocess.h"
+#include "with_directory.h"
 
 namespace perfvisor::test {
 namespace {
@@ -18,15 +19,8 @@ constexpr uint32_t kBranchToSelf = 0x48000000;
 constexpr uint32_t kWait = 0x7c00007c;
 constexpr uint32_t kIllegal = 0x00000000;
 
-class BareMetal : public testing::Test {
+class BareMetal : public WithDirectory<> {
   protected:
-    void SetUp() override {
-        std::string name = (fs::temp_directory_path() / "perfvisor-bare-XXXXXX").string();
-        ASSERT_NE(mkdtemp(name.data()), nullptr);
-        directory = name;
-    }
-    void TearDown() override { fs::remove_all(directory); }
-
     Finished run_image(const std::vector<uint32_t>& words,
                        std::vector<std::string> options = {}) const {
         const fs::path image = directory / "image.bin";
@@ -65,8 +59,6 @@ class BareMetal : public testing::Test {
         first.insert(first.end(), second.begin(), second.end());
         return first;
     }
-
-    fs::path directory;
 };
 
 TEST_F(BareMetal, APowerOffEndsWithStatusZero) {

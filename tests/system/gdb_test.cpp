@@ -15,6 +15,7 @@
 
 #include "conversation.h"
 #include "subprocess.h"
+#include "with_directory.h"
 
 namespace perfvisor::test {
 namespace {
@@ -26,15 +27,12 @@ using testing::Not;
 
 constexpr const char* kCounted = "000186a0";  // the 100000 instructions of the probe's 'c'
 
-class GdbTest : public testing::Test {
+class GdbTest : public WithDirectory<> {
   protected:
     void SetUp() override {
-        std::string name = (fs::temp_directory_path() / "perfvisor-XXXXXX").string();
-        ASSERT_NE(mkdtemp(name.data()), nullptr);
-        directory = name;
+        WithDirectory::SetUp();
         socket_path = (directory / "gdb").string();
     }
-    void TearDown() override { fs::remove_all(directory); }
 
     std::vector<std::string> guest(std::vector<std::string> options) const {
         options.insert(options.begin(), {PERFVISOR_BINARY, "run"});
@@ -75,7 +73,6 @@ class GdbTest : public testing::Test {
             poll(nullptr, 0, 5);
     }
 
-    fs::path directory;
     std::string socket_path;
 };
 

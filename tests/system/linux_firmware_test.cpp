@@ -9,6 +9,7 @@
 
 #include "subprocess.h"
 #include "uboot.h"
+#include "with_directory.h"
 
 namespace perfvisor::test {
 namespace {
@@ -46,15 +47,8 @@ constexpr const char* kNotSupported = "<not supported>,,instructions:u";
 // What init's shell shows when it reads what is typed.
 constexpr const char* kShellPrompt = "~ # ";
 
-class LinuxFirmwareTest : public testing::Test {
+class LinuxFirmwareTest : public WithDirectory<> {
   protected:
-    void SetUp() override {
-        std::string name = (fs::temp_directory_path() / "perfvisor-XXXXXX").string();
-        ASSERT_NE(mkdtemp(name.data()), nullptr);
-        directory = name;
-    }
-    void TearDown() override { fs::remove_all(directory); }
-
     // The root file system as bootm takes an initrd.
     std::string packed_initrd() const {
         const std::string packed = (directory / "initrd.uimage").string();
@@ -64,8 +58,6 @@ class LinuxFirmwareTest : public testing::Test {
                   0);
         return packed;
     }
-
-    fs::path directory;
 };
 
 TEST_F(LinuxFirmwareTest, UBootBootsTheKernelThatIsGivenBesideIt) {

@@ -12,6 +12,7 @@
 #include "conversation.h"
 #include "machine/device_tree.h"
 #include "subprocess.h"
+#include "with_directory.h"
 
 namespace perfvisor::test {
 namespace {
@@ -109,15 +110,8 @@ TEST(LinuxProperty, WhereThereIsNoPerformanceMonitorAtAllAPatchedKernelSaysSo) {
 
 // ---- a tree where only some CPUs have it ----
 
-class LinuxPartialPropertyTest : public testing::Test {
+class LinuxPartialPropertyTest : public WithDirectory<> {
   protected:
-    void SetUp() override {
-        std::string name = (fs::temp_directory_path() / "perfvisor-XXXXXX").string();
-        ASSERT_NE(mkdtemp(name.data()), nullptr);
-        directory = name;
-    }
-    void TearDown() override { fs::remove_all(directory); }
-
     // A board with two CPUs whose tree has the property in the nodes given.
     std::vector<std::string> board(const std::vector<unsigned>& nodes) const {
         machine::DeviceTreeConfig config;
@@ -137,8 +131,6 @@ class LinuxPartialPropertyTest : public testing::Test {
                    static_cast<std::streamsize>(tree.size()));
         return {"--board", "-smp", "2", "-dtb", file};
     }
-
-    fs::path directory;
 };
 
 TEST_F(LinuxPartialPropertyTest, IsNoneForAKernelThatMayRunOnAllOfThem) {

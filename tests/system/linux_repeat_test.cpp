@@ -12,6 +12,7 @@
 
 #include "qmp.h"
 #include "subprocess.h"
+#include "with_directory.h"
 
 namespace perfvisor::test {
 namespace {
@@ -49,25 +50,18 @@ struct Course {
     std::string out, console;
 };
 
-class Repeated : public testing::Test {
+class Repeated : public WithDirectory<> {
   protected:
-    void SetUp() override {
-        std::string name = (fs::temp_directory_path() / "perfvisor-repeat-XXXXXX").string();
-        ASSERT_NE(mkdtemp(name.data()), nullptr);
-        directory_ = name;
-    }
-    void TearDown() override { fs::remove_all(directory_); }
-
     Course once(const std::string& engine, const std::vector<std::string>& more = {},
                 const std::string& command = kCommand) const {
-        const std::string log = (directory_ / "console").string();
+        const std::string log = (directory / "console").string();
         std::vector<std::string> options = {"--reserve-perfmon=required",
                                             "--clock=virtual",
                                             "--engine=" + engine,
                                             "--console-log",
                                             log,
                                             "--runtime-dir",
-                                            (directory_ / "run").string()};
+                                            (directory / "run").string()};
         options.insert(options.end(), more.begin(), more.end());
         const Finished result = linux_guest(command, options);
         EXPECT_EQ(result.status, 0) << result.err;
@@ -77,7 +71,6 @@ class Repeated : public testing::Test {
         EXPECT_NE(console.str().find("Linux version"), std::string::npos);
         return {result.out, console.str()};
     }
-    fs::path directory_;
 };
 
 // Where two texts begin to differ, for the failure's sake.
@@ -134,7 +127,7 @@ TEST_F(Repeated, ARunThatIsLookedAtIsTheSame) {
     int looks = 0;
     std::thread looker([&] {
         while (!done) {
-            looks += look_at_guest(directory_ / "run");
+            looks += look_at_guest(directory / "run");
             std::this_thread::sleep_for(std::chrono::milliseconds(10));
         }
     });

@@ -10,6 +10,7 @@
 
 #include "conversation.h"
 #include "subprocess.h"
+#include "with_directory.h"
 
 namespace perfvisor::test {
 namespace {
@@ -23,21 +24,12 @@ constexpr const char* kLook =
     "ls /proc/device-tree/cpus/*/power-isa-e.pm 2>/dev/null; perf stat -e instructions true 2>&1; "
     "echo end";
 
-class LinuxReservationTest : public testing::Test {
+class LinuxReservationTest : public WithDirectory<> {
   protected:
-    void SetUp() override {
-        std::string name = (fs::temp_directory_path() / "perfvisor-XXXXXX").string();
-        ASSERT_NE(mkdtemp(name.data()), nullptr);
-        directory = name;
-    }
-    void TearDown() override { fs::remove_all(directory); }
-
     Finished boot(const std::string& script, std::vector<std::string> options) const {
         options.insert(options.end(), {"--runtime-dir", directory.string()});
         return linux_guest(script, options);
     }
-
-    fs::path directory;
 };
 
 TEST_F(LinuxReservationTest, WithTheReservationPerfCounts) {

@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "subprocess.h"
+#include "with_directory.h"
 
 namespace perfvisor::test {
 namespace {
@@ -63,15 +64,8 @@ TEST(LinuxExec, LongOutputIsComplete) {
 
 // ---- a guest that does not bring the command to its end ----
 
-class WithoutAnEnd : public testing::TestWithParam<const char*> {
+class WithoutAnEnd : public WithDirectory<testing::TestWithParam<const char*>> {
   protected:
-    void SetUp() override {
-        std::string name = (fs::temp_directory_path() / "perfvisor-exec-XXXXXX").string();
-        ASSERT_NE(mkdtemp(name.data()), nullptr);
-        directory_ = name;
-    }
-    void TearDown() override { fs::remove_all(directory_); }
-
     static void expect_error(const Finished& result, const std::string& sentence) {
         EXPECT_FALSE(result.timed_out);
         EXPECT_EQ(result.status, 1);
@@ -80,7 +74,7 @@ class WithoutAnEnd : public testing::TestWithParam<const char*> {
     }
     // With another initrd, of these bytes.
     Finished started_from(const std::string& initrd) const {
-        const fs::path file = directory_ / "initrd";
+        const fs::path file = directory / "initrd";
         std::ofstream(file) << initrd;
         return perfvisor({"run", "-m", "256M", "-kernel", guest_file("vmlinux"), "-initrd",
                           file.string(), clock(), "--exec", "true"});
@@ -95,7 +89,6 @@ class WithoutAnEnd : public testing::TestWithParam<const char*> {
         bytes << std::ifstream(guest_file("rootfs.cpio.gz")).rdbuf();
         return bytes.str();
     }
-    fs::path directory_;
 };
 
 TEST_P(WithoutAnEnd, TheCommandEndsTheMachine) {

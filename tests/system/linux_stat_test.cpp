@@ -15,6 +15,7 @@
 #include "conversation.h"
 #include "qmp.h"
 #include "subprocess.h"
+#include "with_directory.h"
 
 namespace perfvisor::test {
 namespace {
@@ -29,20 +30,13 @@ std::string content(const fs::path& path) {
     return text.str();
 }
 
-class LinuxStat : public testing::Test {
+class LinuxStat : public WithDirectory<> {
   protected:
-    void SetUp() override {
-        std::string name = (fs::temp_directory_path() / "perfvisor-stat-XXXXXX").string();
-        ASSERT_NE(mkdtemp(name.data()), nullptr);
-        directory_ = name;
-    }
-    void TearDown() override { fs::remove_all(directory_); }
-
     // The guest with a command counted; options come before --exec.
     Finished counted(const std::string& command, const std::string& events,
                      std::vector<std::string> options = {}) const {
         options.insert(options.end(), {"--stat", events, "--console-log", "/dev/null",
-                                       "--runtime-dir", (directory_ / "run").string()});
+                                       "--runtime-dir", (directory / "run").string()});
         return linux_guest(command, options);
     }
     // Its counts, from -x.
@@ -66,7 +60,6 @@ class LinuxStat : public testing::Test {
         }
         return counts;
     }
-    fs::path directory_;
 };
 
 // guest/programs/spin.S says what it executes: the counts are the command's to the instruction.
@@ -150,7 +143,7 @@ TEST_F(LinuxStat, TheTableGoesToStderrAndTheOutputAndStatusAreTheCommands) {
 }
 
 TEST_F(LinuxStat, JsonGoesToAFile) {
-    const fs::path file = directory_ / "counts.json";
+    const fs::path file = directory / "counts.json";
     const Finished result =
         counted("spin 10", "instructions:u,branches:u", {"--json", "-o", file.string()});
     EXPECT_EQ(result.status, 0);
@@ -174,7 +167,7 @@ TEST_F(LinuxStat, AnUnfinishedCommandIsAnError) {
 
 class LinuxCounted : public LinuxStat {
   protected:
-    fs::path runtime() const { return directory_ / "run"; }
+    fs::path runtime() const { return directory / "run"; }
     // The guest waits until as many `perfvisor stat` count as there are lists of events.
     std::vector<Counts> watched(const std::string& command, const std::vector<std::string>& lists,
                                 std::vector<std::string> options = {},
@@ -252,8 +245,8 @@ TEST_F(LinuxCounted, ClientsDoNotDisturbEachOtherNorTheCommandsCounts) {
 TEST_F(LinuxStat, AGateCatchesOneInstruction) {
     setenv("PERFVISOR", PERFVISOR_BINARY, 1);
     setenv("GUEST", PERFVISOR_GUEST, 1);
-    setenv("PERFVISOR_RUNTIME_DIR", (directory_ / "run").c_str(), 1);
-    const std::string baseline = (directory_ / "baseline").string();
+    setenv("PERFVISOR_RUNTIME_DIR", (directory / "run").c_str(), 1);
+    const std::string baseline = (directory / "baseline").string();
     EXPECT_EQ(run({CI_GATE, "--update", GATED_3, baseline}).status, 0);
     EXPECT_THAT(content(baseline), HasSubstr("45 instructions:u\n"));
     EXPECT_EQ(run({CI_GATE, GATED_3, baseline}).status, 0);

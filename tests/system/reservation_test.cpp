@@ -12,6 +12,7 @@
 #include "conversation.h"
 #include "qmp.h"
 #include "subprocess.h"
+#include "with_directory.h"
 
 namespace perfvisor::test {
 namespace {
@@ -25,15 +26,8 @@ constexpr const char* kWithoutPm = "boot pm=0 pmlca0=00000000";
 constexpr const char* kCounted = "000186a0";  // the 100000 instructions of the guest's 'c'
 constexpr const char* kCountedNothing = "00000000";
 
-class ReservationTest : public testing::Test {
+class ReservationTest : public WithDirectory<> {
   protected:
-    void SetUp() override {
-        std::string name = (fs::temp_directory_path() / "perfvisor-XXXXXX").string();
-        ASSERT_NE(mkdtemp(name.data()), nullptr);
-        directory = name;
-    }
-    void TearDown() override { fs::remove_all(directory); }
-
     std::vector<std::string> command(std::vector<std::string> words,
                                      std::vector<std::string> more = {}) const {
         words.insert(words.begin(), PERFVISOR_BINARY);
@@ -58,8 +52,6 @@ class ReservationTest : public testing::Test {
         return json::parse(finished.out, nullptr, false);
     }
     std::string state() const { return status().value("state", "?"); }
-
-    fs::path directory;
 };
 
 TEST_F(ReservationTest, StatusNamesWhoHolds) {
