@@ -3,6 +3,8 @@
 // nothing but counts.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include "core/perfmon.h"
 
 namespace perfvisor::core {
@@ -27,6 +29,9 @@ constexpr unsigned kUserPmc0 = 0, kUserPmlca0 = 128, kUserPmlcb0 = 256, kUserPmg
 constexpr uint32_t event(unsigned code) {
     return code << pmlca::kEventShift;
 }
+
+constexpr uint64_t kNever = UINT64_MAX;
+constexpr uint32_t kInstructions = event(2);
 
 // A CpuState and its PerfMon, seen as an engine that honours the contract of perfmon.h sees them.
 struct Machine {
@@ -64,6 +69,11 @@ struct Machine {
 
     CpuState state;
     PerfMon pm;
+};
+
+class PerfMonRule : public testing::Test {
+  protected:
+    Machine m;
 };
 
 }  // namespace perfvisor::core
