@@ -5,7 +5,8 @@
 #   make test     the same set-up, then all tests
 #   make bench    speed, as ratios against qemu-system-ppc
 #   make guest    build/guest/{vmlinux,rootfs.cpio.gz}
-#   make lint     clang-format and clang-tidy
+#   make lint     clang-format and clang-tidy: the first time half an hour of processor time, then
+#                 what has changed since
 #   make cross    the program, unit tests and Linux on big-endian Power hosts, under qemu-user
 #   make sanitize the unit tests under the address and undefined-behaviour sanitizers
 #   make tsan     the tests where threads matter under the thread sanitizer
