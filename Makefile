@@ -57,18 +57,23 @@ sanitize: packages
 	@ctest --test-dir $(SANITIZE_BUILD) -j $(JOBS) --output-on-failure \
 	    -E TooFewDescriptors -R '^($(subst $(space),|,$(strip $(SANITIZED))))\.' $(CTEST_FLAGS)
 
-# Where threads meet: vCPUs, devices, the monitor, the reservation. Translated code is not seen by
-# the sanitizer, all that is called from it is. Not part of `make test`: a build of its own, and
-# some ten times the time of the tests that it runs.
-THREADED = kvm_soft_test vmm_test cli_test perfmon_reservation_test perfmon_processes_test \
-    runtime_directory_test devices_test
+# The tests of all layers with threads under the thread sanitizer, on both engines. Translated code
+# is not seen by the sanitizer, all that is called from it is. Not part of `make test`: a build of its
+# own, and some ten times the time of the tests that it runs. So of the tests that boot Linux those
+# with several CPUs are taken, which have the threads. Left out: isa_test and machine_test, which have
+# no threads, the comparisons of one core with other emulators and with itself, and U-Boot's.
+THREADED = core_test core_perfmon engine_test translator_test kvm_soft_test vmm_test cli_test \
+    perfmon_reservation_test perfmon_processes_test runtime_directory_test devices_test \
+    system_test reservation_test
+THREADED_LINUX = linux_test\..*(LinuxSmp|LinuxReservation)
 
-tsan: packages
+tsan: packages guest
 	@cmake -G Ninja -B $(TSAN_BUILD) -DPERFVISOR_TSAN=ON -DPERFVISOR_BENCH=OFF \
 	    $(CMAKE_FLAGS) . >/dev/null
-	@ninja -C $(TSAN_BUILD) -j $(JOBS) perfvisor $(THREADED) system_test
+	@ninja -C $(TSAN_BUILD) -j $(JOBS) perfvisor $(THREADED) linux_test
+	@ln -sfn $(abspath $(BUILD)/guest) $(TSAN_BUILD)/guest
 	@ctest --test-dir $(TSAN_BUILD) -j $(JOBS) --output-on-failure \
-	    -R '^($(subst $(space),|,$(strip $(THREADED) system_test)))\.' $(CTEST_FLAGS)
+	    -R '^(($(subst $(space),|,$(strip $(THREADED))))\.|$(THREADED_LINUX))' $(CTEST_FLAGS)
 
 # Big-endian Power, 32-bit and 64-bit, run by qemu-user. `make test` has the layers that byte order
 # and word size decide most about, instructions, CPU state, the host's side and the KVM ABI, with

@@ -19,8 +19,27 @@ inline void pause_host() {
 #endif
 }
 
-// Of the fast paths, for any alignment: what the compiler makes of memcpy is one host access. The
-// thread sanitizer has to be told that guests may race.
+// Of no single access: any order, byte by byte or not. The thread sanitizer has to be told that
+// guests may race, here and below.
+inline void copy_bytes_from_guest(uint8_t* to, const uint8_t* guest, unsigned size) {
+#if defined(__SANITIZE_THREAD__)
+    for (unsigned n = 0; n < size; ++n)
+        to[n] = __atomic_load_n(guest + n, __ATOMIC_RELAXED);
+#else
+    std::memcpy(to, guest, size);
+#endif
+}
+
+inline void copy_bytes_to_guest(uint8_t* guest, const uint8_t* from, unsigned size) {
+#if defined(__SANITIZE_THREAD__)
+    for (unsigned n = 0; n < size; ++n)
+        __atomic_store_n(guest + n, from[n], __ATOMIC_RELAXED);
+#else
+    std::memcpy(guest, from, size);
+#endif
+}
+
+// Of the fast paths, for any alignment: what the compiler makes of memcpy is one host access.
 template <typename T>
 inline T read_guest(const void* guest) {
 #if defined(__SANITIZE_THREAD__)
@@ -28,7 +47,8 @@ inline T read_guest(const void* guest) {
         return __atomic_load_n(static_cast<const T*>(guest), __ATOMIC_RELAXED);
 #endif
     T value;
-    std::memcpy(&value, guest, sizeof value);
+    copy_bytes_from_guest(reinterpret_cast<uint8_t*>(&value), static_cast<const uint8_t*>(guest),
+                          sizeof value);
     return value;
 }
 
@@ -40,7 +60,8 @@ inline void write_guest(void* guest, T value) {
         return;
     }
 #endif
-    std::memcpy(guest, &value, sizeof value);
+    copy_bytes_to_guest(static_cast<uint8_t*>(guest), reinterpret_cast<const uint8_t*>(&value),
+                        sizeof value);
 }
 
 template <typename T>
@@ -56,6 +77,16 @@ inline void copy_to_guest_as(uint8_t* guest, const void* from) {
     __atomic_store_n(reinterpret_cast<T*>(guest), value, __ATOMIC_RELAXED);
 }
 
+// A cache line or so, aligned to 8 bytes.
+inline void clear_guest(uint8_t* guest, unsigned size) {
+#if defined(__SANITIZE_THREAD__)
+    for (unsigned n = 0; n < size; n += 8)
+        write_guest(guest + n, uint64_t{0});
+#else
+    std::memset(guest, 0, size);
+#endif
+}
+
 inline bool is_single_access(const uint8_t* guest, unsigned size) {
     const bool whole = size == 1 || size == 2 || size == 4 || (size == 8 && sizeof(void*) == 8);
     return whole && (reinterpret_cast<uintptr_t>(guest) & (size - 1)) == 0;
@@ -63,7 +94,7 @@ inline bool is_single_access(const uint8_t* guest, unsigned size) {
 
 inline void copy_from_guest(uint8_t* to, const uint8_t* guest, unsigned size) {
     if (!is_single_access(guest, size)) {
-        std::memcpy(to, guest, size);
+        copy_bytes_from_guest(to, guest, size);
         return;
     }
     switch (size) {
@@ -80,7 +111,7 @@ inline void copy_from_guest(uint8_t* to, const uint8_t* guest, unsigned size) {
 
 inline void copy_to_guest(uint8_t* guest, const uint8_t* from, unsigned size) {
     if (!is_single_access(guest, size)) {
-        std::memcpy(guest, from, size);
+        copy_bytes_to_guest(guest, from, size);
         return;
     }
     switch (size) {

@@ -40,7 +40,8 @@ const Op* dcbz(Core& core, const Op* op) {
     const W ea = effective_address<W>(core, op) & ~(line - 1);
     const core::FastTlbEntry& entry = core.state.fast_tlb[core::fast_tlb_index(ea)];
     if (entry.write_tag == ((ea & core::kPageMask) | core.state.data_context)) {
-        std::memset(reinterpret_cast<void*>(static_cast<uintptr_t>(entry.addend + ea)), 0, line);
+        core::clear_guest(reinterpret_cast<uint8_t*>(static_cast<uintptr_t>(entry.addend + ea)),
+                          static_cast<unsigned>(line));
         return next(core, op);
     }
     uint64_t physical = 0;
