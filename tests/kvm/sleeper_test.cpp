@@ -7,6 +7,7 @@
 
 #include <thread>
 
+using perfvisor::kvm::HaltPoll;
 using perfvisor::kvm::Sleeper;
 
 namespace {
@@ -27,6 +28,37 @@ TEST(Sleeper, AsksTheHostToWakeItUpInTime) {
 TEST(Sleeper, DoesNotSleepWhereItIsNotToStay) {
     Sleeper sleeper;
     EXPECT_TRUE(sleeper.sleep(~uint64_t{0}, [] { return false; }));
+}
+
+// The first look is a wait's own; more of them only where waits have ended soon lately.
+TEST(Sleeper, LooksForAWakeUpBeforeItSleepsWhereTheLastWaitWasShort) {
+    Sleeper sleeper;
+    HaltPoll poll;
+    unsigned looks = 0;
+    const auto stay = [&] { return ++looks < 3; };
+    EXPECT_TRUE(sleeper.sleep(kShort, stay, &poll));
+    EXPECT_EQ(looks, 1u);
+    poll.waited(kShort);
+    looks = 0;
+    EXPECT_TRUE(sleeper.sleep(10 * HaltPoll::kMostNanoseconds, stay, &poll));
+    EXPECT_GT(looks, 1u);
+}
+
+TEST(HaltPoll, WindowGrowsWithShortWaitsAndClosesAfterALongOne) {
+    HaltPoll poll;
+    EXPECT_EQ(poll.window(), 0u);
+    poll.waited(HaltPoll::kMostNanoseconds);
+    EXPECT_EQ(poll.window(), HaltPoll::kFirstNanoseconds);
+    poll.waited(HaltPoll::kFirstNanoseconds / 2);
+    EXPECT_EQ(poll.window(), HaltPoll::kFirstNanoseconds) << "long enough";
+    for (int n = 0; n < 10; ++n)
+        poll.waited(HaltPoll::kMostNanoseconds);
+    EXPECT_EQ(poll.window(), HaltPoll::kMostNanoseconds);
+    poll.waited(HaltPoll::kMostNanoseconds + 1);
+    EXPECT_EQ(poll.window(), 0u);
+    poll.waited(1);
+    poll.crowded();
+    EXPECT_EQ(poll.window(), 0u) << "others need the host's CPU";
 }
 
 }  // namespace

@@ -139,6 +139,7 @@ class SoftVcpu final : public Vcpu {
     GuestTime& time_;  // virtual_time_ or the VM's
     TimeBase time_base_;
     Sleeper sleeper_;
+    HaltPoll halt_poll_;
     core::Core core_;
     std::unique_ptr<engine::Engine> engine_;
     std::shared_ptr<Mailbox> mailbox_;

@@ -313,7 +313,8 @@ SoftVcpu::Step SoftVcpu::wait_for_event() {
 // False if a signal ended it, which ends KVM_RUN as it does with the kernel's KVM.
 bool SoftVcpu::sleep(uint64_t nanoseconds) {
     return sleeper_.sleep(
-        nanoseconds, [this] { return core_.state.attention.load() == 0 && !leave_requested(); });
+        nanoseconds, [this] { return core_.state.attention.load() == 0 && !leave_requested(); },
+        &halt_poll_);
 }
 
 // ---- a CPU that can go no further ----
