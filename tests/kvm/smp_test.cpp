@@ -97,6 +97,22 @@ TEST(Smp, TlbivaxDoesNotInvalidateWhatIsSetLaterOnACpuAtRest) {
     EXPECT_NE(guest.regs(1).pc, vector(13) + 8) << "a data TLB miss";
 }
 
+// The VMM has carried out the store when the translation goes: the store completes all the same, or
+// the device would see it again behind the TLB miss.
+TEST(Smp, TlbivaxOfAnotherCpuDoesNotRepeatAnAccessToADevice) {
+    SoftGuest guest(host_clock(), 2);
+    guest.tlb()[512 + 9] = {0, 0x80000100, 0x3000000a, kDevicePhysical | 0x3f};
+    ASSERT_TRUE(dirty_tlb(guest.vcpu(), guest.tlb().size()));
+    guest.write(vector(13), say(6));
+    guest.start(load(3, 0x30000000) + Code{stw(5, 0, 3), li(8, 1), lwz(7, 0, 3)});
+    EXPECT_EQ(guest.run(), KVM_EXIT_MMIO);
+    guest.start(load(4, 0x30000008) + Code{kTlbivaxR4, kTlbsync} + say(5), 0, 1, kSecond);
+    EXPECT_EQ(guest.run(1), KVM_EXIT_MMIO);
+    EXPECT_EQ(guest.run(), KVM_EXIT_MMIO);
+    EXPECT_EQ(guest.gpr(8), 1u) << "the store missed";
+    EXPECT_EQ(guest.regs().pc, vector(13) + 8) << "the load did not";
+}
+
 TEST(Smp, TwoCpusInvalidatingAtOnceDoNotWaitForEachOtherForever) {
     SoftGuest guest(host_clock(), 2);
     const Code loop =

@@ -65,8 +65,10 @@ void Mailbox::receive(Receive what) {
     if (core_ == nullptr) return;
     receiving_ = true;
     receive_forget_page();
-    if (what != Receive::WriteAccess) receive_tlbivax();
+    if (what == Receive::Everything || what == Receive::Translations) receive_tlbivax();
     if (what == Receive::Everything) receive_code_changes();
+    // What was found of a memory slot that is gone; the guest's TLBs stay.
+    if (what == Receive::Unfinished && memory_changed_) core_->mmu().forget_all();
     receiving_ = false;
 }
 

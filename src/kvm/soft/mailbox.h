@@ -36,12 +36,23 @@ class Mailbox {
     void send_memory_change();
 
     // ---- owner ----
-    // While it lives senders wait for answers; it begins with receiving everything.
+    // How deep the owner is in its work when it looks into the box.
+    enum class Receive : uint8_t {
+        Everything,    // between two instructions, outside the engine
+        Translations,  // inside a tlbivax: not what the engine has decoded
+        WriteAccess,   // while it decodes: only its inline write translations
+        // In the middle of an instruction that has accessed a device: it completes by the
+        // translations it began with, so that the device is not accessed twice.
+        Unfinished,
+    };
+
+    // While it lives senders wait for answers; it begins with receiving.
     class Executing {
       public:
-        explicit Executing(Mailbox& mailbox) : mailbox_(mailbox) {
+        explicit Executing(Mailbox& mailbox, Receive what = Receive::Everything)
+            : mailbox_(mailbox) {
             mailbox_.executing_.store(true);
-            mailbox_.receive(Receive::Everything);
+            mailbox_.receive(what);
         }
         ~Executing() { mailbox_.executing_.store(false); }
         Executing(const Executing&) = delete;
@@ -51,12 +62,6 @@ class Mailbox {
         Mailbox& mailbox_;
     };
 
-    // How deep the owner is in its work when it looks into the box.
-    enum class Receive : uint8_t {
-        Everything,    // between two instructions, outside the engine
-        Translations,  // inside a tlbivax: not what the engine has decoded
-        WriteAccess,   // while it decodes: only its inline write translations
-    };
     void receive(Receive what);
     // There is something to receive.
     bool has_invalidations();

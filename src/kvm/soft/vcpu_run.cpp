@@ -115,10 +115,11 @@ SoftVcpu::Step SoftVcpu::finish_last_exit() {
 }
 
 // A device was read or written once: the instruction completes before anything else happens, be it
-// an interrupt or immediate_exit, so that it is never executed from the start again.
+// an interrupt, immediate_exit or an invalidation by another CPU, so that it is never executed from
+// the start again.
 SoftVcpu::Step SoftVcpu::finish_mmio_instruction() {
     const ExecutionGate::Inside inside(vm_.gate());
-    const Mailbox::Executing executing(*mailbox_);
+    const Mailbox::Executing executing(*mailbox_, Mailbox::Receive::Unfinished);
     engine::Stop stop;
     do {
         core_.state.attention.exchange(0);
