@@ -138,8 +138,6 @@ TEST(LinuxSmp, RecordOnAllCpusFindsWhatEachOfThemDoes) {
         EXPECT_NE(result.out.find(cpu), std::string::npos) << cpu << '\n' << result.out;
 }
 
-// Not in CI: about one run in forty stops with a CPU that does not come back. A secondary's reset
-// is carried out by its own thread, outside the order of turns (Guest::reset_secondary).
 class WithEitherClock : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(LinuxSmp, WithEitherClock, testing::Values("virtual", "host"));
 
@@ -169,6 +167,30 @@ TEST_P(WithEitherClock, CpusGoAndComeBack) {
     if (GetParam() == std::string("virtual")) {
         EXPECT_EQ(once().out, result.out);
     }
+}
+
+// With tasks on each CPU that are moved away and come back, again and again.
+TEST_P(WithEitherClock, CpusGoAndComeBackUnderLoad) {
+    const Finished result = smp_guest(
+        4,
+        "(while [ ! -e /tmp/enough ]; do perf bench sched messaging -g 1 -l 20 >/dev/null 2>&1 || "
+        "echo failed; done) & "
+        "(while [ ! -e /tmp/enough ]; do perf stat -x, -e instructions:u spin 100000 2>&1; done) & "
+        "cd /sys/devices/system/cpu; for n in 1 2 3 4 5; do for cpu in 1 2 3; do "
+        "echo 0 >cpu$cpu/online || echo refused; done; for cpu in 3 1 2; do "
+        "echo 1 >cpu$cpu/online || echo refused; done; done; "
+        "touch /tmp/enough; wait; cat online; dmesg | grep -c 'BUG\\|stall\\|Call Trace'",
+        {"--reserve-perfmon=required", "--clock", GetParam()});
+    const auto lines = lines_of(result.out);
+    ASSERT_GE(lines.size(), 3u) << result.out << result.err;
+    EXPECT_EQ(lines[lines.size() - 2], "0-3") << result.out;
+    EXPECT_EQ(lines.back(), "0") << result.out;
+    EXPECT_EQ(result.out.find("failed"), std::string::npos) << result.out;
+    EXPECT_EQ(result.out.find("refused"), std::string::npos) << result.out;
+    const auto counts = counts_of(result.out, "instructions:u", 0);
+    ASSERT_FALSE(counts.empty()) << result.out;
+    for (const uint64_t count : counts)
+        EXPECT_EQ(count, 10u * 100000 + 8 * 6 + 18) << result.out;
 }
 
 TEST(LinuxSmp, MessagesAndFutexesOnFourCpus) {
