@@ -5,8 +5,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <exception>
+#include <iostream>
+#include <system_error>
 
 namespace perfvisor::cli {
 namespace {
@@ -57,6 +60,12 @@ std::string unknown_option(const CLI::App& command, const std::vector<std::strin
     return {};
 }
 
+// As far as it was understood.
+const CLI::App& typed_command(const CLI::App& app) {
+    const auto parsed = app.get_subcommands();
+    return parsed.empty() ? app : typed_command(*parsed.front());
+}
+
 int parse_and_run(std::vector<std::string> arguments) {
     CLI::App app{"Runs Embedded Power (e500) guests whose performance monitor is real.",
                  "perfvisor"};
@@ -91,9 +100,20 @@ int parse_and_run(std::vector<std::string> arguments) {
     try {
         app.parse(arguments);
     } catch (const CLI::Success& success) {  // --help, --version
-        return app.exit(success);
+        const int status = app.exit(success);
+        std::cout.flush();
+        if (std::cout) return status;
+        fmt::print(stderr, "perfvisor: standard output cannot be written: {}\n",
+                   std::generic_category().message(errno));
+        return 1;
     } catch (const CLI::ParseError& error) {
-        fmt::print(stderr, "perfvisor: {}\n", error.what());
+        const CLI::App& typed = typed_command(app);
+        if (typed.get_require_subcommand_min() > 0 &&
+            dynamic_cast<const CLI::RequiredError*>(&error))
+            fmt::print(stderr, "perfvisor: {} takes a subcommand: {}\n", typed.get_name(),
+                       known_commands(typed));
+        else
+            fmt::print(stderr, "perfvisor: {}\n", error.what());
         return 2;
     }
     return action();

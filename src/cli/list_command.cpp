@@ -2,11 +2,11 @@
 // perfvisor list: the events of the performance monitor, from the table that counts them.
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/report_output.h"
 #include "core/pm_events.h"
 
 namespace perfvisor::cli {
@@ -38,10 +38,7 @@ void add_list_command(CLI::App& app, Action& action) {
     CLI::App* list = app.add_subcommand("list", "List the performance monitor's events");
     list->add_flag("--json", *json, "As JSON");
     list->callback([json, &action] {
-        action = [json] {
-            fmt::print("{}", *json ? as_json() : as_text());
-            return 0;
-        };
+        action = [json] { return exit_status(print_to_stdout(*json ? as_json() : as_text())); };
     });
 }
 

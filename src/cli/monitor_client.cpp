@@ -27,18 +27,17 @@ MonitorClient::MonitorClient(vmm::MonitorConnection connection)
     if (getsockopt(descriptor_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0) pid_ = peer.pid;
 }
 
-Result<MonitorClient> MonitorClient::open(vmm::MonitorConnection connection) {
-    MonitorClient client(std::move(connection));
-    const auto greeting = client.next_message(kPatience);
+Result<void> MonitorClient::open() {
+    const auto greeting = next_message(kPatience);
     if (!greeting || !greeting->contains("QMP"))
-        return fail("{}: no guest's monitor answers there", client.socket_);
-    if (auto done = client.call({{"execute", "qmp_capabilities"}}); !done)
+        return fail("{}: no guest's monitor answers there", socket_);
+    if (auto done = call({{"execute", "qmp_capabilities"}}); !done)
         return tl::unexpected(done.error());
-    const auto name = client.call({{"execute", "query-name"}});
+    const auto name = call({{"execute", "query-name"}});
     if (!name) return tl::unexpected(name.error());
     if (name->is_object() && name->contains("name") && (*name)["name"].is_string())
-        client.guest_ = (*name)["name"].get<std::string>();
-    return client;
+        guest_ = (*name)["name"].get<std::string>();
+    return {};
 }
 
 bool MonitorClient::receive(std::chrono::milliseconds limit) {
@@ -130,16 +129,18 @@ Result<MonitorClient::Counts> MonitorClient::parse_counts(const Json& stats) {
     return counts;
 }
 
-Result<std::vector<MonitorClient>> running_guests(const host::RuntimeDirectory& directory) {
+Result<RunningGuests> running_guests(const host::RuntimeDirectory& directory) {
     auto connections = vmm::connect_monitors(directory);
     if (!connections) return tl::unexpected(connections.error());
-    std::vector<MonitorClient> guests;
+    RunningGuests found;
     for (vmm::MonitorConnection& connection : *connections) {
-        auto guest = MonitorClient::open(std::move(connection));
-        // One that ends at this moment is none that runs.
-        if (guest) guests.push_back(std::move(*guest));
+        MonitorClient guest(std::move(connection));
+        if (guest.open())
+            found.guests.push_back(std::move(guest));
+        else if (!guest.ended())  // one that ends at this moment is none that runs
+            found.unanswered.push_back({guest.socket(), guest.pid()});
     }
-    return guests;
+    return found;
 }
 
 }  // namespace perfvisor::cli

@@ -21,9 +21,11 @@ namespace perfvisor::cli {
 
 class MonitorClient {
   public:
+    explicit MonitorClient(vmm::MonitorConnection connection);
     // Negotiates and asks for the guest's name. Fails where no monitor speaks at the other end.
-    static Result<MonitorClient> open(vmm::MonitorConnection connection);
+    Result<void> open();
 
+    const std::string& socket() const { return socket_; }
     const std::string& guest() const { return guest_; }
     pid_t pid() const { return pid_; }  // as the kernel says; 0 if of another PID namespace
 
@@ -44,8 +46,6 @@ class MonitorClient {
 
   private:
     using Json = nlohmann::json;
-    explicit MonitorClient(vmm::MonitorConnection connection);
-
     Result<Json> call(const Json& request);
     std::optional<Json> next_message(std::chrono::milliseconds limit);
     bool receive(std::chrono::milliseconds limit);
@@ -61,7 +61,16 @@ class MonitorClient {
     std::optional<Json> final_stats_;
 };
 
-// The guests that run.
-Result<std::vector<MonitorClient>> running_guests(const host::RuntimeDirectory& directory);
+// A monitor that takes connections but says nothing, or nothing sensible: its process is stopped,
+// or is none of ours.
+struct UnansweredMonitor {
+    std::string socket;
+    pid_t pid = 0;
+};
+struct RunningGuests {
+    std::vector<MonitorClient> guests;
+    std::vector<UnansweredMonitor> unanswered;
+};
+Result<RunningGuests> running_guests(const host::RuntimeDirectory& directory);
 
 }  // namespace perfvisor::cli

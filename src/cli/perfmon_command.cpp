@@ -3,13 +3,13 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <ctime>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "cli/child.h"
 #include "cli/commands.h"
+#include "cli/report_output.h"
 #include "host/perfmon_reservation.h"
 
 namespace perfvisor::cli {
@@ -53,8 +53,7 @@ Result<int> status(const std::string& directory, bool json) {
     if (!registry) return tl::unexpected(registry.error());
     const auto status = registry->status();
     if (!status) return tl::unexpected(status.error());
-    fmt::print("{}", json ? as_json(*status) : as_text(*status));
-    return 0;
+    return print_to_stdout(json ? as_json(*status) : as_text(*status));
 }
 
 Result<int> hold(const std::string& directory, std::string name,

@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // perfvisor run: starts a guest. Options in QEMU's spellings, with one dash or two, and our own.
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <memory>
 #include <optional>
-#include <system_error>
 
-#include "base/unique_fd.h"
 #include "cli/commands.h"
+#include "cli/report_output.h"
 #include "cli/stat_counts.h"
 #include "core/model.h"
 #include "machine/ppce500.h"
@@ -41,7 +38,7 @@ struct StatWish {
     std::vector<StatEvent> events;
     StatStyle style = StatStyle::Text;
     std::string separator;
-    UniqueFd output;  // none: stderr
+    ReportOutput output;
 };
 
 std::string known_cpus() {
@@ -101,7 +98,10 @@ Result<vmm::RunOptions> check(Typed typed, const CLI::App& command) {
     if (command.count("--initrd")) options.initrd = typed.initrd;
     if (command.count("--dtb")) options.dtb = typed.dtb;
     if (command.count("--append")) options.append = typed.append;
-    if (command.count("--exec")) options.exec = typed.exec;
+    if (command.count("--exec")) {
+        if (typed.exec.empty()) return fail("--exec: the command is empty");
+        options.exec = typed.exec;
+    }
     if (command.count("--console-log")) options.console_log = typed.console_log;
     if (command.count("--reserve-perfmon")) {
         // CLI11 gives a flag without a value as "true".
@@ -193,17 +193,15 @@ Result<std::optional<StatWish>> check_stat(const Typed& typed) {
     wish.events = std::move(*events);
     if (typed.stat_json) wish.style = StatStyle::Json;
     if (typed.stat_separator) {
+        auto separator = parse_separator(*typed.stat_separator);
+        if (!separator) return tl::unexpected(separator.error());
         wish.style = StatStyle::Csv;
-        wish.separator = *typed.stat_separator;
+        wish.separator = std::move(*separator);
     }
     // Opened first: a run whose counts cannot be written is not begun.
-    if (typed.stat_output) {
-        wish.output = UniqueFd(
-            open(typed.stat_output->c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-        if (!wish.output)
-            return fail("-o: {} cannot be written: {}", *typed.stat_output,
-                        std::generic_category().message(errno));
-    }
+    auto output = ReportOutput::open(typed.stat_output);
+    if (!output) return tl::unexpected(output.error());
+    wish.output = std::move(*output);
     return wish;
 }
 
@@ -223,16 +221,7 @@ Result<void> write_counts(const StatWish& wish, const std::string& command,
     std::string text = format_counts(report, wish.style, wish.separator);
     if (wish.style == StatStyle::Text)
         text = format_heading("'" + command + "'") + text + format_elapsed(report.seconds);
-    const int to = wish.output ? wish.output.get() : STDERR_FILENO;
-    for (size_t done = 0; done < text.size();) {
-        const ssize_t n = write(to, text.data() + done, text.size() - done);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0)
-            return fail("--stat: the counts cannot be written: {}",
-                        std::generic_category().message(errno));
-        done += static_cast<size_t>(n);
-    }
-    return {};
+    return wish.output.write(text);
 }
 
 Result<int> run(const Typed& typed, const CLI::App& command) {

@@ -12,6 +12,7 @@
 #include "cli/child.h"
 #include "cli/commands.h"
 #include "cli/monitor_client.h"
+#include "cli/report_output.h"
 #include "cli/stat_counts.h"
 #include "host/perfmon_reservation.h"
 #include "vmm/event_names.h"
@@ -24,7 +25,7 @@ using Clock = std::chrono::steady_clock;
 struct StatOptions {
     std::vector<std::string> event_lists, guests, command;
     std::string directory;
-    std::optional<std::string> separator;
+    std::optional<std::string> separator, output;
     int interval = 0;  // milliseconds, 0: none
     bool json = false, no_aggregation = false;
     std::vector<StatEvent> events;
@@ -117,8 +118,16 @@ bool wanted(const StatOptions& options, const MonitorClient& guest) {
 
 Result<std::vector<Counted>> attach(const StatOptions& options,
                                     const host::RuntimeDirectory& directory) {
-    auto running = running_guests(directory);
-    if (!running) return tl::unexpected(running.error());
+    auto found = running_guests(directory);
+    if (!found) return tl::unexpected(found.error());
+    for (const UnansweredMonitor& silent : found->unanswered) {
+        const std::string pid = std::to_string(silent.pid);
+        if (std::find(options.guests.begin(), options.guests.end(), pid) != options.guests.end())
+            return fail("--guest: the guest of PID {} does not answer ({})", pid, silent.socket);
+        fmt::print(stderr, "perfvisor: warning: {} does not answer (PID {}): it is not counted\n",
+                   silent.socket, pid);
+    }
+    std::vector<MonitorClient>* const running = &found->guests;
     if (running->empty()) return fail("no guest is running ({})", directory.path());
     std::string names;
     for (const MonitorClient& guest : *running)
@@ -146,8 +155,12 @@ Result<std::vector<Counted>> attach(const StatOptions& options,
 // The whole of one `perfvisor stat`.
 class StatRun {
   public:
-    StatRun(const StatOptions& options, const SignalEvents& signals, std::vector<Counted> guests)
-        : options_(options), signals_(signals), counting_(options, std::move(guests)) {
+    StatRun(const StatOptions& options, const SignalEvents& signals, std::vector<Counted> guests,
+            ReportOutput output)
+        : options_(options),
+          signals_(signals),
+          counting_(options, std::move(guests)),
+          output_(std::move(output)) {
         for (const Counted& guest : counting_.guests())
             what_ += (what_.empty() ? "guest " : ", guest ") + describe(guest.client);
     }
@@ -160,7 +173,7 @@ class StatRun {
             child_ = std::move(*started);
         }
         if (options_.interval > 0 && options_.style() == StatStyle::Text)
-            fmt::print(stderr, "{}", format_interval_heading(options_.no_aggregation));
+            print(format_interval_heading(options_.no_aggregation));
         while (!over()) {
             wait();
             if (options_.interval > 0 && Clock::now() >= next_) report_interval();
@@ -170,12 +183,14 @@ class StatRun {
         else
             report_all();
         // The guests are gone, but the command is not.
-        return child_ ? child_->wait(signals_) : 0;
+        const int status = child_ ? child_->wait(signals_) : 0;
+        if (!written_) return tl::unexpected(written_.error());
+        return status;
     }
 
   private:
     bool over() {
-        if (counting_.all_ended()) return true;
+        if (counting_.all_ended() || !written_) return true;
         return child_ ? child_->status().has_value() : interrupted_;
     }
 
@@ -221,10 +236,9 @@ class StatRun {
         print(text ? format_heading(what_) + counts + format_elapsed(elapsed) : counts);
     }
 
-    // On stderr, as perf stat: stdout is the command's.
-    static void print(const std::string& text) {
-        fmt::print(stderr, "{}", text);
-        std::fflush(stderr);
+    // The first error stays.
+    void print(const std::string& text) {
+        if (written_) written_ = output_.write(text);
     }
     std::string_view separator() const {
         return options_.separator ? std::string_view(*options_.separator) : std::string_view();
@@ -233,6 +247,8 @@ class StatRun {
     const StatOptions& options_;
     const SignalEvents& signals_;
     Counting counting_;
+    ReportOutput output_;
+    Result<void> written_;
     std::string what_;
     std::optional<Child> child_;
     bool interrupted_ = false;
@@ -254,6 +270,11 @@ Result<int> stat(StatOptions options) {
         options.names.push_back(
             vmm::ModalEvent{core::find_event(event.code), event.user, event.kernel}.name());
     if (options.separator && options.json) return fail("-x and --json exclude each other");
+    if (options.separator) {
+        auto separator = parse_separator(*options.separator);
+        if (!separator) return tl::unexpected(separator.error());
+        options.separator = std::move(*separator);
+    }
 
     auto registry = host::PerfmonRegistry::open({.path = options.directory});
     if (!registry) return tl::unexpected(registry.error());
@@ -264,7 +285,10 @@ Result<int> stat(StatOptions options) {
     if (!reservation) return tl::unexpected(reservation.error().error);
     auto guests = attach(options, registry->directory());
     if (!guests) return tl::unexpected(guests.error());
-    return StatRun(options, signals, std::move(*guests)).run();
+    // Emptied last: what is wrong with the rest leaves the file as it was.
+    auto output = ReportOutput::open(options.output);
+    if (!output) return tl::unexpected(output.error());
+    return StatRun(options, signals, std::move(*guests), std::move(*output)).run();
 }
 
 }  // namespace
@@ -284,6 +308,7 @@ void add_stat_command(CLI::App& app, Action& action) {
         ->add_option("-I,--interval-print", options->interval,
                      "Print counts every so many milliseconds")
         ->check(CLI::Range(1, 86'400'000));
+    stat_command->add_option("-o,--output", options->output, "File for the counts; default stderr");
     stat_command->add_option("-x,--field-separator", options->separator,
                              "One line an event, fields separated by this");
     stat_command->add_flag("-j,--json", options->json, "One JSON object an event");

@@ -124,12 +124,18 @@ Result<std::vector<StatEvent>> parse_stat_events(const std::vector<std::string>&
             const size_t end = std::min(list.find(',', start), list.size());
             std::string spelling = list.substr(start, end - start);
             start = end + 1;
+            if (spelling.empty()) return fail("{}: an event is missing in \"{}\"", option, list);
             const auto event = vmm::find_modal_event(spelling);
             if (!event) return fail("{}: {}", option, event.error().message);
             events.push_back({std::move(spelling), event->event->code, event->user, event->kernel});
         }
     }
     return events;
+}
+
+Result<std::string> parse_separator(const std::string& typed) {
+    if (typed.empty()) return fail("-x: the separator is empty");
+    return typed == "\\t" ? "\t" : typed;
 }
 
 std::string format_counts(const StatReport& report, StatStyle style, std::string_view separator) {

@@ -24,6 +24,9 @@ struct StatEvent {
 Result<std::vector<StatEvent>> parse_stat_events(const std::vector<std::string>& lists,
                                                  std::string_view option);
 
+// What -x takes; "\t" is a tab, as with perf stat.
+Result<std::string> parse_separator(const std::string& typed);
+
 // One line of counts: of everything, or of one vCPU.
 struct StatRow {
     std::string cpu;                              // "GUEST/0" with --no-aggr, otherwise empty

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Buffered writes; a reader that went away (EPIPE) loses the rest, and only that.
+// Buffered writes.
 #include "vmm/output.h"
 
 #include <poll.h>
@@ -54,6 +54,7 @@ void Output::write_out() {
             pollfd room = {descriptor_, POLLOUT, 0};
             poll(&room, 1, -1);
         } else if (errno != EINTR) {
+            if (errno != EPIPE && error_ == 0) error_ = errno;
             break;
         }
     }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Where the guest's bytes go: a terminal at once, anything else in lines.
+// Where the guest's bytes go: a terminal at once, anything else in lines. A reader that went away
+// loses the rest, and only that; any other error is kept.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <mutex>
 #include <span>
@@ -23,6 +25,8 @@ class Output {
 
     void write(std::span<const uint8_t> bytes);
     void flush();
+    // What kept bytes from being written, as errno has it; 0: nothing, or that nobody reads.
+    int error() const { return error_; }
     // Readable while unfinished lines wait; reading it is flush()'s.
     int pending() const { return pending_.get(); }
 
@@ -33,6 +37,7 @@ class Output {
     int descriptor_;
     bool at_once_;
     bool signalled_ = false;
+    std::atomic<int> error_{0};
     UniqueFd pending_;
     std::vector<uint8_t> buffer_;
 };

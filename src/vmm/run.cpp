@@ -189,6 +189,12 @@ class Session {
 
 Result<int> Session::run() {
     auto status = run_to_the_end();
+    if (console_ && console_->error() != 0)
+        warn(fmt::format("{}: not all of the console's output could be written: {}",
+                         options_.console_log ? "--console-log"
+                         : options_.exec      ? "standard error"
+                                              : "standard output",
+                         std::generic_category().message(console_->error())));
     if (gdb_) gdb_->finish(status.value_or(1));
     return status;
 }
@@ -503,6 +509,9 @@ Result<int> Session::exit_status(const GuestEnd& end) {
     if (channel_) channel_->finish();
     if (command_output_) command_output_->flush();
     if (end.reason == GuestEnd::Reason::Failed) return fail("{}", end.message);
+    if (command_output_ && command_output_->error() != 0)
+        return fail("--exec: the command's output could not be written: {}",
+                    std::generic_category().message(command_output_->error()));
     const bool stuck = end.reason == GuestEnd::Reason::Stuck;
     if (channel_ && channel_->status()) {
         // It was only that the kernel could not end the machine.

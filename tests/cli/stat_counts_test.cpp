@@ -53,6 +53,26 @@ TEST(StatEvents, ModifiersChooseTheModes) {
         EXPECT_FALSE(parse_stat_events({list}, "-e")) << list;
 }
 
+TEST(StatEvents, AnEventThatIsMissingIsNotAnUnknownOne) {
+    for (const char* list : {"", ",", "cycles,", "cycles,,r2"})
+        EXPECT_THAT(parse_stat_events({list}, "-e").error().message, HasSubstr("missing"));
+}
+
+TEST(StatEvents, OneMayBeThereSeveralTimesAndThereMayBeMany) {
+    std::string list = "cycles";
+    for (int n = 0; n < 200; ++n)
+        list += ",cycles:u";
+    const auto events = parse_stat_events({list}, "-e");
+    ASSERT_TRUE(events);
+    EXPECT_EQ(events->size(), 201u);
+}
+
+TEST(StatSeparator, IsNotEmptyAndMayBeATab) {
+    EXPECT_FALSE(parse_separator(""));
+    EXPECT_EQ(parse_separator("\\t"), "\t");
+    EXPECT_EQ(parse_separator("{}%"), "{}%");
+}
+
 TEST(StatFormat, AMetricRelatesCountsOfTheSameModes) {
     StatReport both;
     both.events = {{"cycles", 1, true, true},

@@ -158,6 +158,61 @@ TEST_F(BadInput, CountingACommand) {
     expect_run_refused({"--stat", "cycles", "--exec", "true", "-o", "/nowhere/counts"},
                        {"-o", "/nowhere/counts"});
     expect_run_refused({"--exec", "true", "--json"}, {"--json", "--stat"});
+    expect_run_refused({"--stat", "cycles", "--exec", ""}, {"--exec", "empty"});
+    expect_run_refused({"--stat", "cycles,", "--exec", "true"}, {"--stat", "missing"});
+    expect_run_refused({"--stat", "cycles", "-x", "", "--exec", "true"}, {"-x", "empty"});
+    expect_run_refused({"--stat", "cycles", "-o", "", "--exec", "true"}, {"-o", "\"\""});
+    expect_run_refused({"--stat", "branch-misses", "--board", "--exec", "true", "--runtime-dir",
+                        (directory / "run").string()},
+                       {"timing model", "--timing=e500mc"});
+}
+
+TEST_F(BadInput, CountingARunningGuest) {
+    const std::vector<std::string> stat = {"stat", "--runtime-dir", (directory / "run").string()};
+    const auto refused = [&](std::vector<std::string> options, int status,
+                             const std::vector<std::string>& words) {
+        options.insert(options.begin(), stat.begin(), stat.end());
+        expect_refused(options, status, words);
+    };
+    refused({}, 1, {"no guest is running"});
+    refused({"--guest", "nobody"}, 1, {"no guest is running"});
+    refused({"-e", ""}, 1, {"-e", "missing"});
+    refused({"-e", "cycles,,r2"}, 1, {"-e", "missing", "cycles,,r2"});
+    refused({"-e", "bogus"}, 1, {"-e", "bogus"});
+    refused({"-e", "cycles:z"}, 1, {"-e", "cycles:z"});
+    refused({"-e"}, 2, {"--event"});
+    refused({"-I", "0"}, 2, {"--interval-print", "0"});
+    refused({"-I", "soon"}, 2, {"--interval-print", "soon"});
+    refused({"-x", ",", "--json"}, 1, {"-x", "--json"});
+    refused({"-x", ""}, 1, {"-x", "empty"});
+    refused({"--no-such-option"}, 2, {"--no-such-option"});
+    expect_refused({"stat", "--runtime-dir", "/nowhere/run"}, 1, {"/nowhere/run"});
+    expect_refused({"stat", "--runtime-dir", kernel}, 1, {kernel});
+}
+
+TEST_F(BadInput, TheOtherCommands) {
+    expect_refused({"perfmon"}, 2, {"perfmon", "status", "hold"});
+    expect_refused({"perfmon", "status", "more"}, 2, {"more"});
+    expect_refused({"perfmon", "hold"}, 2, {"command"});
+    expect_refused({"list", "more"}, 2, {"more"});
+}
+
+// Nobody is told that it worked when it did not.
+TEST_F(BadInput, AFullDisk) {
+    const std::string perfvisor = PERFVISOR_BINARY;
+    for (const std::string command : {"list", "list --json", "--help", "--version", "stat --help",
+                                      "perfmon status --runtime-dir /nowhere",
+                                      "perfmon status --json --runtime-dir /nowhere"}) {
+        const Finished result = run({"/bin/sh", "-c", perfvisor + " " + command + " >/dev/full"});
+        EXPECT_EQ(result.status, 1) << command;
+        EXPECT_EQ(result.err,
+                  "perfvisor: standard output cannot be written: No space left on device\n")
+            << command;
+    }
+    // As with any tool: nobody reads any more, and nobody wants to hear of it.
+    const Finished cut = run({"/bin/sh", "-c", perfvisor + " list | head -n 1"});
+    EXPECT_EQ(cut.status, 0);
+    EXPECT_EQ(cut.err, "");
 }
 
 TEST_F(BadInput, AConsoleLogThatCannotBeWritten) {

@@ -62,6 +62,29 @@ TEST(LinuxExec, LongOutputIsComplete) {
     EXPECT_EQ(result.out, expected);
 }
 
+// Nobody is told that it worked when the output is lost; who stops reading has had enough.
+TEST(LinuxExec, OutputThatCannotBeWrittenIsAnError) {
+    const auto guest = [](const std::string& redirections) {
+        return run({"/bin/sh", "-c",
+                    std::string(PERFVISOR_BINARY) + " run -m 256M -kernel " +
+                        guest_file("vmlinux") + " -initrd " + guest_file("rootfs.cpio.gz") +
+                        " --exec 'seq 1 20000' " + redirections});
+    };
+    const Finished full = guest("--console-log /dev/null >/dev/full");
+    EXPECT_EQ(full.status, 1);
+    EXPECT_EQ(full.err,
+              "perfvisor: --exec: the command's output could not be written: No space left on "
+              "device\n");
+    const Finished log = guest("--console-log /dev/full");
+    EXPECT_EQ(log.status, 0);
+    EXPECT_EQ(log.out.substr(log.out.size() - 7), "\n20000\n");
+    EXPECT_NE(log.err.find("warning: --console-log: not all"), std::string::npos) << log.err;
+    const Finished cut = guest("--console-log /dev/null | head -n 1");
+    EXPECT_EQ(cut.status, 0);
+    EXPECT_EQ(cut.out, "1\n");
+    EXPECT_EQ(cut.err, "");
+}
+
 // ---- a guest that does not bring the command to its end ----
 
 class WithoutAnEnd : public WithDirectory<testing::TestWithParam<const char*>> {

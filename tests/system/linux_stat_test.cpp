@@ -56,7 +56,7 @@ class LinuxStat : public WithDirectory<> {
             std::getline(fields, value, ',');
             std::getline(fields, unit, ',');
             std::getline(fields, event, ',');
-            counts[event] = std::stoull(value);
+            counts[event] += std::stoull(value);
         }
         return counts;
     }
@@ -154,6 +154,20 @@ TEST_F(LinuxStat, JsonGoesToAFile) {
     const auto first = nlohmann::json::parse(line);
     EXPECT_EQ(first["event"], "instructions:u");
     EXPECT_EQ(first["counter-value"], "134.000000");
+}
+
+TEST_F(LinuxStat, CountsThatCannotBeWrittenAreAnError) {
+    const Finished result = counted("echo ran", "instructions", {"-o", "/dev/full"});
+    EXPECT_EQ(result.status, 1);
+    EXPECT_EQ(result.out, "ran\n");
+    EXPECT_EQ(result.err,
+              "perfvisor: -o: \"/dev/full\" cannot be written: No space left on device\n");
+}
+
+TEST_F(LinuxStat, SeveralListsAndTheSameEventsTwice) {
+    auto of = counts("spin 10", "instructions:u,r2:u", {"--stat", "r2:u,branches:u"});
+    EXPECT_EQ(of["instructions:u"], 134u);
+    EXPECT_EQ(of["r2:u"], 2 * 134u) << "both of its lines";
 }
 
 // The counts of a command that does not come to its end are not given.

@@ -4,10 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "conversation.h"
 #include "qmp.h"
@@ -372,6 +375,87 @@ TEST_F(ReservationTest, StatSaysWhatIsWrong) {
     EXPECT_EQ(unknown.status, 1);
     EXPECT_THAT(unknown.err, HasSubstr("flux-capacitance"));
     EXPECT_EQ(state(), "free");
+}
+
+TEST_F(ReservationTest, StatsOutputMayGoToAFile) {
+    Conversation watched(guest("watched", ""));
+    ASSERT_EQ(watched.line("boot"), kWithoutPm);
+    const fs::path file = directory / "counts";
+    const Finished counted = run(command({"stat", "-o", file.string(), "-x", "\\t", "-e", "r2,r2"},
+                                         {"--", "/bin/sh", "-c", "exit 9"}));
+    EXPECT_EQ(counted.status, 9);
+    EXPECT_EQ(counted.err, "");
+    std::stringstream content;
+    content << std::ifstream(file).rdbuf();
+    const std::string text = content.str();
+    EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
+    EXPECT_THAT(text, HasSubstr("\t\tr2\t"));
+
+    const Finished full =
+        run(command({"stat", "-o", "/dev/full", "-e", "r2"}, {"--", "/bin/echo", "ran"}));
+    EXPECT_EQ(full.status, 1);
+    EXPECT_EQ(full.out, "ran\n");
+    EXPECT_EQ(full.err,
+              "perfvisor: -o: \"/dev/full\" cannot be written: No space left on device\n");
+    // Without a command it has nothing to wait for.
+    EXPECT_EQ(run(command({"stat", "-o", "/dev/full", "-e", "r2", "-I", "1"})).status, 1);
+    // A file that is there is emptied only when there is something to count.
+    EXPECT_EQ(run(command({"stat", "-o", file.string(), "--guest", "nobody"})).status, 1);
+    EXPECT_GT(fs::file_size(file), 0u);
+    EXPECT_EQ(run(command({"stat", "-o", directory.string()})).status, 1);
+}
+
+TEST_F(ReservationTest, StatGoesOnWhenTheMonitorsNameIsRemoved) {
+    Conversation watched(guest("watched", ""));
+    ASSERT_EQ(watched.line("boot"), kWithoutPm);
+    Conversation counting(command({"stat", "-x", ",", "-e", "r2,r2:k,r3"},
+                                  {"--", "/bin/sh", "-c", "echo counting; exec cat"}));
+    ASSERT_EQ(counting.line("counting"), "counting");
+    for (const auto& entry : fs::directory_iterator(directory))
+        if (entry.is_socket()) fs::remove(entry.path());
+    watched.say("c");
+    ASSERT_EQ(watched.line("0"), kCountedNothing);
+    counting.signal(SIGINT);
+    EXPECT_EQ(counting.wait(), 128 + SIGINT);
+    EXPECT_GT(std::atof(counting.err().c_str()), 100'000);
+    watched.say("p");
+    EXPECT_EQ(watched.wait(), 0);
+}
+
+// A process that is stopped says nothing; the others are counted all the same.
+TEST_F(ReservationTest, AGuestThatDoesNotAnswerIsNamed) {
+    Conversation stopped(guest("stopped", ""));
+    ASSERT_EQ(stopped.line("boot"), kWithoutPm);
+    Conversation watched(guest("watched", ""));
+    ASSERT_EQ(watched.line("boot"), kWithoutPm);
+    stopped.signal(SIGSTOP);
+    const std::string pid = std::to_string(stopped.pid());
+    // At once, as each waits for its answer.
+    Conversation counted(command({"stat", "-e", "r2"}, {"--", "/bin/true"}));
+    Conversation named(command({"stat", "--guest", pid}, {"--", "/bin/true"}));
+    EXPECT_EQ(counted.wait(), 0);
+    EXPECT_THAT(counted.err(), HasSubstr("warning: guest-" + pid + ".qmp does not answer"));
+    EXPECT_THAT(counted.err(), HasSubstr("guest 'watched'"));
+    EXPECT_EQ(named.wait(), 1);
+    EXPECT_THAT(named.err(), HasSubstr("--guest: the guest of PID " + pid + " does not answer"));
+    stopped.signal(SIGCONT);
+}
+
+TEST_F(ReservationTest, OfAGuestThatIsKilledMeanwhileTheRestIsLostWithAWarning) {
+    Conversation killed(guest("killed", ""));
+    ASSERT_EQ(killed.line("boot"), kWithoutPm);
+    Conversation watched(guest("watched", ""));
+    ASSERT_EQ(watched.line("boot"), kWithoutPm);
+    Conversation counting(command({"stat", "-A", "-x", ",", "-e", "r2:k"},
+                                  {"--", "/bin/sh", "-c", "echo counting; exec cat"}));
+    ASSERT_EQ(counting.line("counting"), "counting");
+    killed.signal(SIGKILL);
+    killed.wait();
+    counting.signal(SIGTERM);
+    EXPECT_EQ(counting.wait(), 128 + SIGTERM);
+    EXPECT_THAT(counting.err(), HasSubstr("guest 'killed' has ended"));
+    EXPECT_THAT(counting.err(), HasSubstr("watched/0,"));
+    EXPECT_EQ(counting.err().find("killed/0,"), std::string::npos);
 }
 
 TEST_F(ReservationTest, AKilledGuestsMonitorIsNoGuest) {
