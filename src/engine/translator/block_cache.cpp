@@ -70,9 +70,9 @@ BlockCache::Place BlockCache::find(uint64_t physical, uint32_t pc, uint32_t mode
 }
 
 Block* BlockCache::block_at(const uint8_t* code) {
-    Block* block;
+    uintptr_t block;
     std::memcpy(&block, code - sizeof block, sizeof block);
-    return block;
+    return reinterpret_cast<Block*>(block);
 }
 
 bool BlockCache::page_has_blocks(uint64_t physical) const {
