@@ -152,27 +152,30 @@ def check_outputs(results, chosen):
 
 
 def measure_counting(peer, passes, where):
-    """{"kernel|way": [Timing, one a pass]} of one boot, its notes, and what went wrong."""
+    """{"kernel|way": [Timing, one a pass]} of two boots, their notes, and what went wrong."""
     say(f"counting under {peer.name}")
-    counting = peers.Perfvisor(where.program, peer.engine, ["--reserve-perfmon=required"])
     factor = workloads.TRANSLATOR_FACTOR if peer.engine == "translator" else 1
-    script = workloads.counting_script(passes, factor)
-    boot = peers.run_boot(counting, where.kernel, where.initrd, script, where.directory)
+    boots = [
+        peers.run_boot(peers.Perfvisor(where.program, peer.engine, options), where.kernel,
+                       where.initrd, workloads.counting_script(passes, factor, ways),
+                       where.directory)
+        for options, ways in ((["--reserve-perfmon=required"], workloads.COUNTING),
+                              (["--timing=e500mc"], workloads.TIMED))]
     results, notes = {}, {}
-    for label, timing in boot.timings.items():
+    for label, timing in [item for boot in boots for item in boot.timings.items()]:
         name, bar, _ = label.rpartition("|")
         if not bar:
             continue
         part = workloads.counted_part(name.rpartition("|")[2], factor)
         results.setdefault(name, []).append(
             dataclasses.replace(timing, wall=timing.wall * part, cpu=timing.cpu * part))
-    for label, note in boot.notes.items():
+    for label, note in boots[0].notes.items():
         found = re.search(r"SAMPLE events:\s*(\d+)", note)
         if found:
             notes.setdefault(label.rpartition("|")[0], []).append(int(found.group(1)))
-    failures = [f"counting: {boot.failure}"] if boot.failure else []
+    failures = [f"counting: {boot.failure}" for boot in boots if boot.failure]
     for kernel in workloads.COUNTED_KERNELS:
-        for way, command in workloads.COUNTING.items():
+        for way, command in {**workloads.COUNTING, **workloads.TIMED}.items():
             name = f"{kernel}|{way}"
             if len(results.get(name, [])) != passes:
                 failures.append(f"counting: {kernel} with {way} did not run {passes} times")
@@ -304,7 +307,7 @@ def show_counting(name, results, notes):
     rows, summary = [], {}
     for kernel in workloads.COUNTED_KERNELS:
         base = results.get(f"{kernel}|no counter", [])
-        for way in workloads.COUNTING:
+        for way in {**workloads.COUNTING, **workloads.TIMED}:
             own = results.get(f"{kernel}|{way}", [])
             wall, cpu = paired_ratio(own, base, "wall"), paired_ratio(own, base, "cpu")
             samples = median(notes.get(f"{kernel}|{way}", []))

@@ -102,6 +102,8 @@ class Core {
     // page.
     bool load_bytes(uint64_t ea, void* bytes, unsigned size);
     bool store_bytes(uint64_t ea, const void* bytes, unsigned size);
+    // Whether one of up to 8 bytes would go to memory and be done, neither a fault nor a device's.
+    bool reaches_memory(uint64_t ea, unsigned size, Access access) const;
     // The same in the external PID contexts EPLC and EPSC (lwepx, stwepx ...).
     bool load_bytes_external(uint64_t ea, void* bytes, unsigned size);
     bool store_bytes_external(uint64_t ea, const void* bytes, unsigned size);

@@ -142,6 +142,25 @@ bool Core::access_bytes(uint64_t ea, uint8_t* bytes, unsigned size, Access acces
     return true;
 }
 
+bool Core::reaches_memory(uint64_t ea, unsigned size, Access access) const {
+    ea &= value_mask_;
+    const AccessContext in = context(access, false);
+    const uint64_t last = (ea + size - 1) & value_mask_;
+    const Mmu::Lookup first = mmu_.translate(ea, access, in.as, in.pid, in.user);
+    const Mmu::Lookup second = ((ea ^ last) & kPageMask) == 0
+                                   ? first
+                                   : mmu_.translate(last, access, in.as, in.pid, in.user);
+    if (!first.translation || !second.translation) return false;
+    if ((first.translation->attributes ^ second.translation->attributes) & kLittleEndian)
+        return false;
+    if (data_breakpoints_ && data_address_events(ea, size, access)) return false;
+    for (const Mmu::Lookup* lookup : {&first, &second}) {
+        const MemorySlot* slot = config_.memory->find(lookup->translation->physical);
+        if (!slot || (access == Access::Store && slot->readonly)) return false;
+    }
+    return true;
+}
+
 bool Core::access_piece(const Piece& piece, uint8_t* bytes, Access access, bool external) {
     const uint64_t physical = piece.translation.physical;
     const bool write = access == Access::Store;

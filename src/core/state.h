@@ -10,6 +10,7 @@
 
 #include "core/reservation_table.h"
 #include "core/timing/counts.h"
+#include "core/timing/filters.h"
 
 namespace perfvisor::core {
 
@@ -196,6 +197,13 @@ struct CpuState {
         uint32_t parts() const { return wanted | always | outside; }
         bool any() const { return parts() != 0; }
     } model;
+
+    // What translated code looks at instead of asking the timing model.
+    timing::Filters filters;
+    uint32_t pace = timing::kAwake;  // Timing::begin_native
+    // It returns before so many cycles have passed, give or take: cycles that are left, less the
+    // budget, and StallCycles, at the same time.
+    int64_t cycles_left = 0;
 
     std::array<FastTlbEntry, kFastTlbEntries> fast_tlb{};
 };

@@ -18,8 +18,8 @@ using engine::Stop;
 namespace {
 
 constexpr std::array<const char*, kFuzzKinds> kNames = {
-    "anything", "user",  "memory", "self-changing", "paging",
-    "modes",    "float", "debug",  "measured",      "modelled"};
+    "anything", "user",  "memory",   "self-changing", "paging", "modes",
+    "float",    "debug", "measured", "modelled",      "timed"};
 
 // CE, EE, ME, DE, FP
 constexpr uint32_t kPlainMsr = core::msr::kME | core::msr::kFP;
@@ -53,9 +53,11 @@ void Fuzzer::prepare() {
     std::memset(guest_.bytes(0), 0, kMemory);
     guest_.state().totals = {};
     guest_.state().modelled = {};
-    guest_.core().timing().set_drives_clock(kind_ == FuzzKind::Modelled && one_in(3));
+    guest_.core().timing().set_drives_clock(kind_ == FuzzKind::Timed ||
+                                            (kind_ == FuzzKind::Modelled && one_in(3)));
     guest_.core().perfmon().set_available(false);
-    const bool counts = kind_ == FuzzKind::Measured || kind_ == FuzzKind::Modelled;
+    const bool counts = kind_ == FuzzKind::Measured || kind_ == FuzzKind::Modelled ||
+                        (kind_ == FuzzKind::Timed && one_in(2));
     guest_.core().perfmon().set_available(counts || !one_in(4));
     for (const auto line : {core::Line::External, core::Line::Critical, core::Line::MachineCheck})
         guest_.core().set_line(line, false);

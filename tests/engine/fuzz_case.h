@@ -25,6 +25,7 @@ enum class FuzzKind : uint8_t {
     Debug,         // single step, branch, instruction and data address events
     Measured,      // timers and counters that interrupt all the time
     Modelled,      // counters of the timing model's events, and its cycles as the clock
+    Timed,         // the timing model's cycles as the clock, mostly nothing else of it
     Count,
 };
 constexpr unsigned kFuzzKinds = static_cast<unsigned>(FuzzKind::Count);

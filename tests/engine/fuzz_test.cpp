@@ -41,7 +41,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, Fuzz,
                          testing::Values(FuzzKind::Anything, FuzzKind::User, FuzzKind::Memory,
                                          FuzzKind::SelfChanging, FuzzKind::Paging, FuzzKind::Modes,
                                          FuzzKind::Float, FuzzKind::Debug, FuzzKind::Measured,
-                                         FuzzKind::Modelled),
+                                         FuzzKind::Modelled, FuzzKind::Timed),
                          [](const testing::TestParamInfo<FuzzKind>& kind) {
                              std::string name = fuzz_kind_name(kind.param);
                              std::erase(name, '-');

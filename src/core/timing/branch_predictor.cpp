@@ -15,6 +15,8 @@ void BranchPredictor::invalidate() {
     for (unsigned way = 0; way < kWays; ++way)
         none.age[way] = static_cast<uint8_t>(way);
     sets_.fill(none);
+    // What is not there is predicted as not taken, too.
+    if (filters_.kept) filters_.taken.fill({});
 }
 
 // A branch that is not found is predicted as not taken; if it is taken all the same, it is entered
@@ -22,7 +24,8 @@ void BranchPredictor::invalidate() {
 Prediction BranchPredictor::not_found(const Instruction& in, Set& set, uint32_t pc, bool taken,
                                       uint32_t target) {
     if (!taken) {
-        ++counts_[Modelled::BtbHits];
+        if (filters_.kept) filters_.not_taken[Filters::not_taken_place(pc)] = pc;
+        ++(*counts_)[Modelled::BtbHits];
         return Prediction::Right;
     }
     empty_ = false;
@@ -31,15 +34,17 @@ Prediction BranchPredictor::not_found(const Instruction& in, Set& set, uint32_t 
     set.pc[way] = pc;
     set.target[way] = target;
     set.history[way] = 3;
-    make_youngest(set, way);
+    filters_.not_taken_changes(pc);
+    make_youngest(set, way, pc);
+    tell_filters(pc, 3, target);
     if (!in.conditional) {
-        ++counts_[Modelled::BiffedBranches];
+        ++(*counts_)[Modelled::BiffedBranches];
         // Its decoder knows the target, unless that is in a register.
         if (!in.indirect) return Prediction::Biffed;
     } else {
-        ++counts_[Modelled::DirectionMispredictions];
+        ++(*counts_)[Modelled::DirectionMispredictions];
     }
-    ++counts_[Modelled::Mispredictions];
+    ++(*counts_)[Modelled::Mispredictions];
     return Prediction::Wrong;
 }
 

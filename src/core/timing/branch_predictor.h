@@ -12,6 +12,7 @@
 #endif
 
 #include "core/timing/counts.h"
+#include "core/timing/filters.h"
 #include "core/timing/instruction.h"
 
 namespace perfvisor::core::timing {
@@ -27,8 +28,13 @@ class BranchPredictor {
   public:
     static constexpr unsigned kEntries = 512, kWays = 4, kSets = kEntries / kWays;
 
-    explicit BranchPredictor(ModelledTotals& counts) : counts_(counts) { invalidate(); }
+    BranchPredictor(ModelledTotals& counts, Filters& filters)
+        : counts_(&counts), filters_(filters) {
+        invalidate();
+    }
 
+    // Where it counts from now on.
+    void set_counts(ModelledTotals& counts) { counts_ = &counts; }
     // All entries invalid, as after reset and BUCSR[BBFI].
     void invalidate();
     // A branch at `pc` was executed; `target` is where it went if it was taken.
@@ -38,8 +44,8 @@ class BranchPredictor {
         const int way = way_of(set, pc);
         if (way < 0) [[unlikely]]
             return not_found(in, set, pc, taken, target);
-        ++counts_[Modelled::BtbHits];
-        make_youngest(set, static_cast<unsigned>(way));
+        ++(*counts_)[Modelled::BtbHits];
+        make_youngest(set, static_cast<unsigned>(way), pc);
         uint8_t& history = set.history[way];
         const bool predicted = history >= 2;
         const bool right = predicted == taken && (!taken || set.target[way] == target);
@@ -49,16 +55,19 @@ class BranchPredictor {
         } else if (history > 0) {
             --history;
         }
+        tell_filters(pc, history, set.target[way]);
         if (right) [[likely]]
             return Prediction::Right;
-        if (predicted != taken) ++counts_[Modelled::DirectionMispredictions];
-        ++counts_[Modelled::Mispredictions];
+        if (predicted != taken) ++(*counts_)[Modelled::DirectionMispredictions];
+        ++(*counts_)[Modelled::Mispredictions];
         return Prediction::Wrong;
     }
     // Core::mirror.
     void mirror(const BranchPredictor& from) {
         sets_ = from.sets_;
         empty_ = from.empty_;
+        filters_.taken.fill({});
+        filters_.not_taken.fill(Filters::kNone);
     }
 
   private:
@@ -67,6 +76,7 @@ class BranchPredictor {
         std::array<uint32_t, kWays> target{};
         std::array<uint8_t, kWays> history{};  // 0 strongly not taken to 3 strongly taken
         std::array<uint8_t, kWays> age{};      // 0 the most recently used
+        uint32_t youngest = kNone;             // the pc of that one
     };
     static constexpr uint32_t kNone = 1;  // no instruction's address
 
@@ -84,7 +94,9 @@ class BranchPredictor {
 #endif
     }
     // Four ages at once: those below this one's grow by 1. There is no branch to be mispredicted.
-    [[gnu::always_inline]] static void make_youngest(Set& set, unsigned way) {
+    [[gnu::always_inline]] void make_youngest(Set& set, unsigned way, uint32_t pc) {
+        if (filters_.kept) filters_.not_taken_changes(set.youngest);
+        set.youngest = pc;
         static_assert(kWays == 4);
         constexpr uint32_t kOnes = 0x01010101, kTops = 0x80808080;
         auto ages = std::bit_cast<uint32_t>(set.age);
@@ -93,9 +105,16 @@ class BranchPredictor {
         set.age = std::bit_cast<std::array<uint8_t, kWays>>(ages);
         set.age[way] = 0;
     }
+    // The branch is the youngest of its set.
+    [[gnu::always_inline]] void tell_filters(uint32_t pc, uint8_t history, uint32_t target) {
+        if (!filters_.kept) return;
+        filters_.taken[Filters::branch_set(pc)] = {history == 3 ? pc : Filters::kNone, target};
+        if (history == 0) filters_.not_taken[Filters::not_taken_place(pc)] = pc;
+    }
     Prediction not_found(const Instruction& in, Set& set, uint32_t pc, bool taken, uint32_t target);
 
-    ModelledTotals& counts_;
+    ModelledTotals* counts_;
+    Filters& filters_;
     std::array<Set, kSets> sets_;
     bool empty_ = false;  // no entry has been made since the last invalidate()
 };

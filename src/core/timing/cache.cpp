@@ -20,6 +20,7 @@ Cache::Place Cache::enter(uint32_t line, Victim& victim) {
     remove(place);
     set.lines[way] = line;
     touch(set, way);
+    set.newest = line;
     return place;
 }
 

@@ -48,6 +48,9 @@ class Cache {
     explicit Cache(unsigned kibibytes) : sets_(kibibytes * 1024 / (kLineBytes * kWays)) {}
 
     void invalidate_all() { sets_.assign(sets_.size(), Set{}); }
+    unsigned sets() const { return static_cast<unsigned>(sets_.size()); }
+    // The line is there and the last used of its set: using it again changes nothing.
+    bool is_newest(uint32_t line) const { return sets_[set_of(line)].newest == line; }
 
     // The line, made the most recently used of its set; nowhere: a miss.
     [[gnu::always_inline]] Place use(uint32_t line) {
@@ -56,6 +59,7 @@ class Cache {
         const int way = way_of(set, line);
         if (way < 0) return {};
         touch(set, static_cast<unsigned>(way));
+        set.newest = line;
         return Place(static_cast<int>(number * kWays) + way);
     }
     // The same without touching the order.
@@ -69,7 +73,9 @@ class Cache {
     Place enter(uint32_t line, Victim& victim);
     void remove(Place place) {
         Set& set = sets_[place.set()];
-        set.lines[static_cast<unsigned>(place.index_) % kWays] = kNone;
+        uint32_t& line = set.lines[static_cast<unsigned>(place.index_) % kWays];
+        if (set.newest == line) set.newest = kNone;
+        line = kNone;
         set.dirty &= static_cast<uint8_t>(~place.bit());
         set.locked &= static_cast<uint8_t>(~place.bit());
     }
@@ -86,6 +92,7 @@ class Cache {
             none.fill(kNone);
             return none;
         }();
+        uint32_t newest = kNone;  // the last used, if it is there
         uint8_t tree = 0, dirty = 0, locked = 0;
     };
 

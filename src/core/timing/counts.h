@@ -15,8 +15,10 @@ constexpr uint32_t kPredictor = 2;   // branch target buffer and directions
 constexpr uint32_t kMemory = 4;      // L1 MMUs, caches, bus
 constexpr uint32_t kPipeline = 8;    // issue, latencies, stalls, replays
 constexpr uint32_t kAll = 15;
+constexpr uint32_t kPace = 16;  // the clock's: it asks predictor and memory, too
 // Those that look at addresses of data.
-constexpr uint32_t kWithAddresses = kMemory | kPipeline;
+constexpr uint32_t kWithAddresses = kMemory | kPipeline | kPace;
+constexpr uint32_t kWithBranches = kPredictor | kWithAddresses;
 }  // namespace timing_part
 
 // Each is an event of the catalogue (pm_events.cpp), where its meaning stands.

@@ -3,6 +3,7 @@
 #include "core/timing/l1_mmu.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace perfvisor::core::timing {
 
@@ -10,7 +11,7 @@ void L1Mmu::invalidate() {
     small_.fill({});
     variable_.fill({});
     recent_.fill({});
-    last_ = nullptr;
+    newest_.fill(nullptr);
 }
 
 L1Mmu::Entry* L1Mmu::find(uint32_t ea, unsigned as, uint32_t pid) {
@@ -34,6 +35,13 @@ L1Mmu::Entry& L1Mmu::victim(Entry* first, unsigned count) const {
                              [&](const Entry& a, const Entry& b) { return order(a) < order(b); });
 }
 
+void L1Mmu::use(Entry& entry) {
+    entry.used = ++time_;
+    if (Entry* before = std::exchange(newest_[entry.set], &entry); before && before != &entry)
+        for (LineFilter* filter : filters_)
+            filter->forget(static_cast<uint32_t>(before->ea), before->size);
+}
+
 L1Mmu::Result L1Mmu::look_up(uint32_t ea, Access access, unsigned as, uint32_t pid, bool user) {
     Found found = Found::Here;
     Entry* entry = find(ea, as, pid);
@@ -44,19 +52,20 @@ L1Mmu::Result L1Mmu::look_up(uint32_t ea, Access access, unsigned as, uint32_t p
         const unsigned set = ea >> 12 & (kSmallEntries / kSmallWays - 1);
         entry = translation.from_tlb1 ? &victim(variable_.data(), kVariableEntries)
                                       : &victim(&small_[set * kSmallWays], kSmallWays);
-        *entry = {.ea = translation.page_ea,
-                  .ra = translation.physical - (ea - translation.page_ea),
-                  .size = translation.page_size,
-                  .tid = translation.tid,
-                  .attributes = translation.attributes,
-                  .generation = mmu_.generation(translation.position),
-                  .position = translation.position,
-                  .as = static_cast<uint8_t>(as),
-                  .fill = ++fills_};
+        *entry = {
+            .ea = translation.page_ea,
+            .ra = translation.physical - (ea - translation.page_ea),
+            .size = translation.page_size,
+            .tid = translation.tid,
+            .attributes = translation.attributes,
+            .generation = mmu_.generation(translation.position),
+            .position = translation.position,
+            .as = static_cast<uint8_t>(as),
+            .set = static_cast<uint8_t>(translation.from_tlb1 ? kSmallEntries / kSmallWays : set),
+            .fill = ++fills_};
         found = translation.from_tlb1 ? Found::ReloadedVariable : Found::ReloadedSmall;
     }
-    entry->used = ++time_;
-    last_ = entry;
+    use(*entry);
     const uint64_t addend = entry->ra - entry->ea;
     recent_[ea >> 12 & (kRecent - 1)] = {
         key_of(ea, as, pid), mmu_.epoch(), entry->fill, entry, addend, entry->attributes};

@@ -5,8 +5,11 @@
 
 #include <array>
 #include <cstdint>
+#include <initializer_list>
+#include <vector>
 
 #include "core/mmu.h"
+#include "core/timing/filters.h"
 
 namespace perfvisor::core::timing {
 
@@ -14,7 +17,9 @@ class L1Mmu {
   public:
     static constexpr unsigned kSmallEntries = 64, kSmallWays = 4, kVariableEntries = 4;
 
-    explicit L1Mmu(const Mmu& mmu) : mmu_(mmu) {}
+    // `filters`: of lines in its pages, forgotten where a page is no longer the last used.
+    L1Mmu(const Mmu& mmu, std::initializer_list<LineFilter*> filters)
+        : mmu_(mmu), filters_(filters) {}
 
     enum class Found : uint8_t { Here, ReloadedSmall, ReloadedVariable, Nowhere };
     struct Result {
@@ -30,7 +35,7 @@ class L1Mmu {
         variable_ = from.variable_;
         time_ = from.time_;
         fills_ = from.fills_;
-        last_ = nullptr;
+        newest_.fill(nullptr);
         recent_.fill({});
     }
     // Translates as an access would that software's TLBs allow.
@@ -54,6 +59,7 @@ class L1Mmu {
         uint32_t generation = 0;  // of the entry it was made from: it ends with that
         uint16_t position = 0;    // of that entry: Mmu::position()
         uint8_t as = 0;
+        uint8_t set = 0;
         uint64_t used = 0;  // when it was last used
         uint64_t fill = 0;  // which of all that were made it is
     };
@@ -80,12 +86,11 @@ class L1Mmu {
         if (recent.key != key_of(ea, as, pid) || recent.epoch != mmu_.epoch() ||
             recent.entry->fill != recent.fill) [[unlikely]]
             return nullptr;
-        if (recent.entry != last_) {
-            last_ = recent.entry;
-            last_->used = ++time_;
-        }
+        if (newest_[recent.entry->set] != recent.entry) [[unlikely]]
+            use(*recent.entry);
         return &recent;
     }
+    void use(Entry& entry);
     Result look_up(uint32_t ea, Access access, unsigned as, uint32_t pid, bool user);
     Entry* find(uint32_t ea, unsigned as, uint32_t pid);
     Entry& victim(Entry* first, unsigned count) const;
@@ -94,7 +99,9 @@ class L1Mmu {
     std::array<Entry, kSmallEntries> small_;
     std::array<Entry, kVariableEntries> variable_;
     uint64_t time_ = 0, fills_ = 0;
-    Entry* last_ = nullptr;  // the most recently used
+    // The most recently used of each set, the last of those for all sizes.
+    std::array<Entry*, kSmallEntries / kSmallWays + 1> newest_{};
+    std::vector<LineFilter*> filters_;
     std::array<Recent, kRecent> recent_;
 };
 

@@ -27,27 +27,47 @@ void MemorySystem::mirror(const MemorySystem& from) {
     fetch_mmu_.mirror(from.fetch_mmu_);
     data_mmu_.mirror(from.data_mmu_);
     last_group_ = from.last_group_;
-    last_line_ = from.last_line_;
+    filters_.fetches.forget_all();
+    forget_all_data();
+}
+
+void MemorySystem::set_context(const Context& fetching, const Context& accessing) {
+    const auto same = [](const Context& a, const Context& b) {
+        return a.as == b.as && a.pid == b.pid;
+    };
+    if (epoch_ == mmu_.epoch() && same(fetching, fetching_) && same(accessing, accessing_)) return;
+    epoch_ = mmu_.epoch();
+    fetching_ = fetching;
+    accessing_ = accessing;
+    filters_.fetches.forget_all();
+    forget_all_data();
+}
+
+void MemorySystem::forget_all_data() {
+    filters_.loads.forget_all();
+    filters_.stores.forget_all();
 }
 
 // ---- instructions ----
 
-FetchResult MemorySystem::fetch_elsewhere(const L1Mmu::Result& found) {
+FetchResult MemorySystem::fetch_elsewhere(const L1Mmu::Result& found, uint32_t pc,
+                                          const Context& context) {
+    filters_.fetches.forget_set(LineFilter::set_of(pc));
     FetchResult result{.new_group = true};
     if (found.found == L1Mmu::Found::Nowhere) return result;  // gone while it was executed
     result.mmu_miss = found.found != L1Mmu::Found::Here;
-    if (found.found == L1Mmu::Found::ReloadedSmall) ++counts_[Modelled::InstructionTlb4kReloads];
-    if (found.found == L1Mmu::Found::ReloadedVariable) ++counts_[Modelled::InstructionVspReloads];
+    if (found.found == L1Mmu::Found::ReloadedSmall) ++(*counts_)[Modelled::InstructionTlb4kReloads];
+    if (found.found == L1Mmu::Found::ReloadedVariable)
+        ++(*counts_)[Modelled::InstructionVspReloads];
     if (found.attributes & kInhibited) {
-        ++counts_[Modelled::BusRequests];
-        ++counts_[Modelled::BusInstructionRequests];
+        ++(*counts_)[Modelled::BusRequests];
+        ++(*counts_)[Modelled::BusInstructionRequests];
         result.level = Level::Memory;
-        last_line_ = Cache::kNone;
         return result;
     }
     const uint32_t line = line_of(found.physical);
-    if (line != last_line_) result.level = fetch_line(line);
-    last_line_ = line;
+    if (!l1_instructions_.is_newest(line)) result.level = fetch_line(line);
+    if (l1_instructions_.is_newest(line)) remember_fetch(pc, context);
     return result;
 }
 
@@ -55,7 +75,7 @@ Level MemorySystem::fetch_line(uint32_t line) {
     if (l1_instructions_.use(line)) return Level::L1;
     const Level level = l2_read(line, true);
     Cache::Victim victim;
-    if (l1_instructions_.enter(line, victim)) ++counts_[Modelled::InstructionReloads];
+    if (l1_instructions_.enter(line, victim)) ++(*counts_)[Modelled::InstructionReloads];
     return level;
 }
 
@@ -72,8 +92,12 @@ unsigned MemorySystem::access(const Instruction& in, uint32_t ea, unsigned words
             DataPart part{.second = n == 1};
             if (!translate(in, starts[n], context, part)) continue;
             if (n == 0) count_translated(in, part);
-            if (n == 0 && (ea & (in.size - 1u))) ++counts_[Modelled::MisalignedTranslated];
+            if (n == 0 && (ea & (in.size - 1u))) ++(*counts_)[Modelled::MisalignedTranslated];
+            forget_data(LineFilter::set_of(starts[n]));
             load_or_store(in, part);
+            if ((in.use == MemoryUse::Load || in.use == MemoryUse::Store) && !apart &&
+                !part.inhibited && !part.guarded && !part.write_through)
+                remember_data(ea, line_of(part.physical), context);
             parts[count++] = part;
         }
     }
@@ -86,8 +110,8 @@ bool MemorySystem::translate(const Instruction& in, uint32_t ea, const Context& 
     const L1Mmu::Result found =
         data_mmu_.translate(ea, access, context.as, context.pid, context.user);
     if (found.found == L1Mmu::Found::Nowhere) return false;
-    if (found.found == L1Mmu::Found::ReloadedSmall) ++counts_[Modelled::DataTlb4kReloads];
-    if (found.found == L1Mmu::Found::ReloadedVariable) ++counts_[Modelled::DataVspReloads];
+    if (found.found == L1Mmu::Found::ReloadedSmall) ++(*counts_)[Modelled::DataTlb4kReloads];
+    if (found.found == L1Mmu::Found::ReloadedVariable) ++(*counts_)[Modelled::DataVspReloads];
     part.mmu_miss = found.found != L1Mmu::Found::Here;
     part.physical = found.physical;
     part.inhibited = found.attributes & kInhibited;
@@ -98,27 +122,27 @@ bool MemorySystem::translate(const Instruction& in, uint32_t ea, const Context& 
 }
 
 void MemorySystem::count_translated(const Instruction& in, const DataPart& part) {
-    ++counts_[Modelled::TotalTranslated];
-    if (part.inhibited) ++counts_[Modelled::InhibitedTranslated];
+    ++(*counts_)[Modelled::TotalTranslated];
+    if (part.inhibited) ++(*counts_)[Modelled::InhibitedTranslated];
     switch (in.use) {
         case MemoryUse::Load:
-            if (!part.inhibited) ++counts_[Modelled::LoadsTranslated];
-            if (part.guarded) ++counts_[Modelled::GuardedLoadsTranslated];
+            if (!part.inhibited) ++(*counts_)[Modelled::LoadsTranslated];
+            if (part.guarded) ++(*counts_)[Modelled::GuardedLoadsTranslated];
             break;
         case MemoryUse::Store:
             if (part.inhibited) break;
-            ++counts_[Modelled::StoresTranslated];
-            ++counts_[Modelled::StoresCompleted];
-            if (part.write_through) ++counts_[Modelled::WriteThroughTranslated];
+            ++(*counts_)[Modelled::StoresTranslated];
+            ++(*counts_)[Modelled::StoresCompleted];
+            if (part.write_through) ++(*counts_)[Modelled::WriteThroughTranslated];
             break;
         case MemoryUse::Touch:
         case MemoryUse::TouchForStore:
-            if (!part.inhibited) ++counts_[Modelled::TouchesTranslated];
+            if (!part.inhibited) ++(*counts_)[Modelled::TouchesTranslated];
             break;
         case MemoryUse::Allocate:
         case MemoryUse::Clean:
         case MemoryUse::Flush:
-            ++counts_[Modelled::CacheOpsTranslated];
+            ++(*counts_)[Modelled::CacheOpsTranslated];
             break;
         default:
             break;
@@ -149,7 +173,7 @@ void MemorySystem::load_or_store(const Instruction& in, DataPart& part) {
         case MemoryUse::InvalidateCode:
             if (const Cache::Place found = l1_instructions_.find(line))
                 l1_instructions_.remove(found);
-            last_line_ = Cache::kNone;
+            filters_.fetches.forget_set(line % LineFilter::kSets);
             last_group_ = kNowhere;
             return;
         case MemoryUse::LockData:
@@ -163,18 +187,18 @@ void MemorySystem::load_or_store(const Instruction& in, DataPart& part) {
             return;
     }
     if (part.inhibited) {
-        ++counts_[Modelled::BusRequests];
-        ++counts_[Modelled::BusDataRequests];
+        ++(*counts_)[Modelled::BusRequests];
+        ++(*counts_)[Modelled::BusDataRequests];
         part.level = Level::Memory;
         return;
     }
     const bool write_through = part.store && part.write_through;
     part.level = data_line(line, part.store && !write_through);
     if (part.level != Level::L1) {
-        ++counts_[Modelled::LineFillBuffers];
-        ++counts_[!part.waits  ? Modelled::LineFillBuffersTouches
-                  : part.store ? Modelled::LineFillBuffersStores
-                               : Modelled::LineFillBuffersLoads];
+        ++(*counts_)[Modelled::LineFillBuffers];
+        ++(*counts_)[!part.waits  ? Modelled::LineFillBuffersTouches
+                     : part.store ? Modelled::LineFillBuffersStores
+                                  : Modelled::LineFillBuffersLoads];
     }
     if (write_through) clean_through(line);
 }
@@ -186,7 +210,7 @@ Level MemorySystem::data_line(uint32_t line, bool dirty) {
     }
     const Level level = l2_read(line, false);
     enter_data_line(line, dirty);
-    ++counts_[Modelled::DataReloads];
+    ++(*counts_)[Modelled::DataReloads];
     return level;
 }
 
@@ -199,7 +223,7 @@ void MemorySystem::enter_data_line(uint32_t line, bool dirty) {
     }
     l1_data_.set_dirty(entered, dirty);
     if (!victim.dirty) return;
-    ++counts_[Modelled::DataCastouts];
+    ++(*counts_)[Modelled::DataCastouts];
     cast_out(victim.line);
 }
 
@@ -215,17 +239,17 @@ void MemorySystem::allocate(DataPart& part) {
 // ---- L2 ----
 
 Level MemorySystem::l2_read(uint32_t line, bool instruction) {
-    ++counts_[Modelled::L2Accesses];
-    ++counts_[instruction ? Modelled::L2InstructionAccesses : Modelled::L2DataAccesses];
+    ++(*counts_)[Modelled::L2Accesses];
+    ++(*counts_)[instruction ? Modelled::L2InstructionAccesses : Modelled::L2DataAccesses];
     if (const Cache::Place found = l2_.use(line)) {
-        ++counts_[Modelled::L2Hits];
-        ++counts_[instruction ? Modelled::L2InstructionHits : Modelled::L2DataHits];
-        if (l2_.dirty(found) && !instruction) ++counts_[Modelled::L2DirtyDataHits];
+        ++(*counts_)[Modelled::L2Hits];
+        ++(*counts_)[instruction ? Modelled::L2InstructionHits : Modelled::L2DataHits];
+        if (l2_.dirty(found) && !instruction) ++(*counts_)[Modelled::L2DirtyDataHits];
         return Level::L2;
     }
-    ++counts_[Modelled::L2LineFills];
-    ++counts_[Modelled::BusRequests];
-    ++counts_[instruction ? Modelled::BusInstructionRequests : Modelled::BusDataRequests];
+    ++(*counts_)[Modelled::L2LineFills];
+    ++(*counts_)[Modelled::BusRequests];
+    ++(*counts_)[instruction ? Modelled::BusInstructionRequests : Modelled::BusDataRequests];
     l2_enter(line, false, instruction);
     return Level::Memory;
 }
@@ -238,20 +262,20 @@ void MemorySystem::l2_enter(uint32_t line, bool dirty, bool instruction) {
         return;
     }
     l2_.set_dirty(entered, dirty);
-    ++counts_[Modelled::L2Allocations];
-    ++counts_[instruction ? Modelled::L2InstructionAllocations : Modelled::L2DataAllocations];
-    if (dirty) ++counts_[Modelled::L2DirtyAllocations];
+    ++(*counts_)[Modelled::L2Allocations];
+    ++(*counts_)[instruction ? Modelled::L2InstructionAllocations : Modelled::L2DataAllocations];
+    if (dirty) ++(*counts_)[Modelled::L2DirtyAllocations];
     if (victim.line == Cache::kNone) return;
-    ++counts_[Modelled::L2Victims];
+    ++(*counts_)[Modelled::L2Victims];
     if (!victim.dirty) return;
-    ++counts_[Modelled::L2Castouts];
+    ++(*counts_)[Modelled::L2Castouts];
     bus_castout();
 }
 
 void MemorySystem::bus_castout() {
-    ++counts_[Modelled::BusRequests];
-    ++counts_[Modelled::BusDataRequests];
-    ++counts_[Modelled::BusCastouts];
+    ++(*counts_)[Modelled::BusRequests];
+    ++(*counts_)[Modelled::BusDataRequests];
+    ++(*counts_)[Modelled::BusCastouts];
 }
 
 // A modified line leaves the L1.
@@ -261,21 +285,21 @@ void MemorySystem::cast_out(uint32_t line) {
         l2_enter(line, true, false);
         return;
     }
-    ++counts_[Modelled::L2Updates];
-    ++counts_[Modelled::L2DirtyUpdates];
-    if (l2_.dirty(found)) ++counts_[Modelled::L2DirtyRedundantUpdates];
+    ++(*counts_)[Modelled::L2Updates];
+    ++(*counts_)[Modelled::L2DirtyUpdates];
+    if (l2_.dirty(found)) ++(*counts_)[Modelled::L2DirtyRedundantUpdates];
     l2_.set_dirty(found, true);
 }
 
 // What goes to memory passes the L2, whose line is then as memory is.
 void MemorySystem::clean_through(uint32_t line) {
-    ++counts_[Modelled::BusRequests];
-    ++counts_[Modelled::BusDataRequests];
+    ++(*counts_)[Modelled::BusRequests];
+    ++(*counts_)[Modelled::BusDataRequests];
     const Cache::Place found = l2_.find(line);
     if (!found) return;
-    ++counts_[Modelled::L2Updates];
-    ++counts_[Modelled::L2CleanUpdates];
-    if (!l2_.dirty(found)) ++counts_[Modelled::L2CleanRedundantUpdates];
+    ++(*counts_)[Modelled::L2Updates];
+    ++(*counts_)[Modelled::L2CleanUpdates];
+    if (!l2_.dirty(found)) ++(*counts_)[Modelled::L2CleanRedundantUpdates];
     l2_.set_dirty(found, false);
 }
 
@@ -295,9 +319,9 @@ void MemorySystem::flush(uint32_t line, bool coherent) {
     if (const Cache::Place found = l2_.find(line)) {
         const bool l2_dirty = l2_.dirty(found);
         dirty |= l2_dirty;
-        ++counts_[!l2_dirty  ? Modelled::L2InvalidatedClean
-                  : coherent ? Modelled::L2InvalidatedCoherent
-                             : Modelled::L2InvalidatedIncoherent];
+        ++(*counts_)[!l2_dirty  ? Modelled::L2InvalidatedClean
+                     : coherent ? Modelled::L2InvalidatedCoherent
+                                : Modelled::L2InvalidatedIncoherent];
         l2_.remove(found);
     }
     if (dirty) bus_castout();
@@ -323,7 +347,7 @@ void MemorySystem::lock_data(const Instruction& in, uint32_t line) {
         return;
     }
     data_line(line, false);
-    if (lock(l1_data_, line)) ++counts_[Modelled::DataLocks];
+    if (lock(l1_data_, line)) ++(*counts_)[Modelled::DataLocks];
 }
 
 void MemorySystem::lock_code(const Instruction& in, uint32_t line) {
@@ -332,14 +356,14 @@ void MemorySystem::lock_code(const Instruction& in, uint32_t line) {
         return;
     }
     fetch_line(line);
-    last_line_ = Cache::kNone;
+    filters_.fetches.forget_set(line % LineFilter::kSets);
     last_group_ = kNowhere;
-    if (lock(l1_instructions_, line)) ++counts_[Modelled::InstructionLocks];
+    if (lock(l1_instructions_, line)) ++(*counts_)[Modelled::InstructionLocks];
 }
 
 void MemorySystem::lock_l2(uint32_t line, bool instruction) {
     l2_read(line, instruction);
-    if (lock(l2_, line)) ++counts_[Modelled::L2Locks];
+    if (lock(l2_, line)) ++(*counts_)[Modelled::L2Locks];
 }
 
 void MemorySystem::unlock(const Instruction& in, uint32_t line) {

@@ -45,15 +45,30 @@ class MemorySystem {
     };
     static constexpr unsigned kMostParts = 64;  // of 32 words, each taken apart
 
-    MemorySystem(const Mmu& mmu, ModelledTotals& counts)
-        : counts_(counts), fetch_mmu_(mmu), data_mmu_(mmu) {}
+    MemorySystem(const Mmu& mmu, ModelledTotals& counts, Filters& filters)
+        : mmu_(mmu),
+          counts_(&counts),
+          filters_(filters),
+          fetch_mmu_(mmu, {&filters.fetches}),
+          data_mmu_(mmu, {&filters.loads, &filters.stores}) {}
 
+    // Where it counts from now on.
+    void set_counts(ModelledTotals& counts) { counts_ = &counts; }
     void invalidate();
     // Core::mirror.
     void mirror(const MemorySystem& from);
-    void invalidate_data() { l1_data_.invalidate_all(); }
-    void invalidate_instructions() { l1_instructions_.invalidate_all(), last_line_ = Cache::kNone; }
+    void invalidate_data() {
+        l1_data_.invalidate_all();
+        forget_all_data();
+    }
+    void invalidate_instructions() {
+        l1_instructions_.invalidate_all();
+        filters_.fetches.forget_all();
+    }
     void invalidate_l2() { l2_.invalidate_all(); }
+
+    // The filters are about to be looked at in these contexts.
+    void set_context(const Context& fetching, const Context& accessing);
 
     // Whether fetching from `pc` on, straight from `before`, takes one more fetch.
     static bool begins_group(uint32_t before, uint32_t pc) {
@@ -67,17 +82,17 @@ class MemorySystem {
         const uint32_t group = pc / kFetchBytes;
         if (group == last_group_ && !redirected) return {};
         last_group_ = group;
-        ++counts_[Modelled::Fetches];
+        ++(*counts_)[Modelled::Fetches];
         const L1Mmu::Result found =
             fetch_mmu_.translate(pc, Access::Fetch, context.as, context.pid, context.user);
         if (found.found == L1Mmu::Found::Here && !(found.attributes & kInhibited)) [[likely]] {
             const uint32_t line = line_of(found.physical);
-            if (line == last_line_ || l1_instructions_.use(line)) [[likely]] {
-                last_line_ = line;
+            if (l1_instructions_.is_newest(line) || l1_instructions_.use(line)) [[likely]] {
+                remember_fetch(pc, context);
                 return {.new_group = true};
             }
         }
-        return fetch_elsewhere(found);
+        return fetch_elsewhere(found, pc, context);
     }
     // The same in steps, where the page of `pc` was translated lately and may be cached: `line` is
     // that of `pc`. False: fetch() is to be asked.
@@ -88,14 +103,20 @@ class MemorySystem {
         return found.found == L1Mmu::Found::Here && !(found.attributes & kInhibited);
     }
     bool in_last_group(uint32_t pc) const { return pc / kFetchBytes == last_group_; }
+    // After goes_on_at(pc) nothing has come that makes fetching begin anew.
+    bool goes_on_in_group(uint32_t pc) const { return pc % kFetchBytes == 0 || in_last_group(pc); }
+    // Fetching goes on straight from the instruction before `pc`.
+    void goes_on_at(uint32_t pc) {
+        last_group_ = pc % kFetchBytes == 0 ? kNowhere : pc / kFetchBytes;
+    }
     [[gnu::always_inline]] Level fetch_from(uint32_t line) {
-        if (line == last_line_) [[likely]]
+        if (l1_instructions_.is_newest(line)) [[likely]]
             return Level::L1;
-        last_line_ = line;
+        filters_.fetches.forget_set(line % LineFilter::kSets);
         return l1_instructions_.use(line) ? Level::L1 : fetch_line(line);
     }
     void fetched(uint64_t groups, uint32_t last_pc) {
-        counts_[Modelled::Fetches] += groups;
+        (*counts_)[Modelled::Fetches] += groups;
         last_group_ = last_pc / kFetchBytes;
     }
     // What an instruction does with memory at `ea`: fills in `parts`, gives their number. `words`
@@ -115,9 +136,11 @@ class MemorySystem {
         const uint32_t number = line_of(found.physical);
         const Cache::Place line = l1_data_.use(number);
         physical = found.physical;
+        filters_.stores.forget_set(number % LineFilter::kSets);
         if (use == MemoryUse::Allocate) [[unlikely]] {
-            ++counts_[Modelled::TotalTranslated];
-            ++counts_[Modelled::CacheOpsTranslated];
+            filters_.loads.forget_set(number % LineFilter::kSets);
+            ++(*counts_)[Modelled::TotalTranslated];
+            ++(*counts_)[Modelled::CacheOpsTranslated];
             if (line)
                 l1_data_.set_dirty(line, true);
             else
@@ -125,15 +148,16 @@ class MemorySystem {
             return true;
         }
         if (!line) return false;
-        ++counts_[Modelled::TotalTranslated];
+        ++(*counts_)[Modelled::TotalTranslated];
         if (use == MemoryUse::Store) {
             l1_data_.set_dirty(line, true);
-            ++counts_[Modelled::StoresTranslated];
-            ++counts_[Modelled::StoresCompleted];
+            ++(*counts_)[Modelled::StoresTranslated];
+            ++(*counts_)[Modelled::StoresCompleted];
         } else {
-            ++counts_[Modelled::LoadsTranslated];
+            ++(*counts_)[Modelled::LoadsTranslated];
         }
-        if (ea & (size - 1u)) ++counts_[Modelled::MisalignedTranslated];
+        remember_data(ea, number, context);
+        if (ea & (size - 1u)) ++(*counts_)[Modelled::MisalignedTranslated];
         return true;
     }
 
@@ -148,7 +172,36 @@ class MemorySystem {
     static constexpr uint32_t line_of(uint64_t physical) {
         return static_cast<uint32_t>(physical / kLineBytes);
     }
-    FetchResult fetch_elsewhere(const L1Mmu::Result& found);
+    FetchResult fetch_elsewhere(const L1Mmu::Result& found, uint32_t pc, const Context& context);
+    bool is_current(const Context& context) const {
+        return context.as == accessing_.as && context.pid == accessing_.pid;
+    }
+    void remember_fetch(uint32_t pc, const Context& context) {
+        if (!filters_.kept) return;
+        if (context.as == fetching_.as && context.pid == fetching_.pid)
+            filters_.fetches.remember(pc);
+        else
+            filters_.fetches.forget_set(LineFilter::set_of(pc));
+    }
+    // The line of `ea` was used, in a plain page; it need not be there.
+    void remember_data(uint32_t ea, uint32_t line, const Context& context) {
+        if (!filters_.kept) return;
+        const unsigned set = LineFilter::set_of(ea);
+        if (!l1_data_.is_newest(line) || !is_current(context)) {
+            forget_data(set);
+            return;
+        }
+        filters_.loads.remember(ea);
+        if (l1_data_.dirty(l1_data_.find(line)))
+            filters_.stores.remember(ea);
+        else
+            filters_.stores.forget_set(set);
+    }
+    void forget_all_data();
+    void forget_data(unsigned set) {
+        filters_.loads.forget_set(set);
+        filters_.stores.forget_set(set);
+    }
 
     bool translate(const Instruction& in, uint32_t ea, const Context& context, DataPart& part);
     void count_translated(const Instruction& in, const DataPart& part);
@@ -169,11 +222,15 @@ class MemorySystem {
     void lock_l2(uint32_t line, bool instruction);
     void unlock(const Instruction& in, uint32_t line);
 
-    ModelledTotals& counts_;
+    const Mmu& mmu_;
+    ModelledTotals* counts_;
+    Filters& filters_;
+    // What the filters are about.
+    Context fetching_{}, accessing_{};
+    uint64_t epoch_ = 0;
     Cache l1_instructions_{32}, l1_data_{32}, l2_{128};
     L1Mmu fetch_mmu_, data_mmu_;
-    uint32_t last_group_ = kNowhere;     // of the last fetch: its pc, in groups
-    uint32_t last_line_ = Cache::kNone;  // the same: its line
+    uint32_t last_group_ = kNowhere;  // of the last fetch: its pc, in groups
 };
 
 }  // namespace perfvisor::core::timing

@@ -85,15 +85,15 @@ void Pipeline::mirror(const Pipeline& from) {
 
 namespace {
 
-// Times relative to one of them, four to a word.
+// Times relative to one of them, eight to a word.
 class Packer {
   public:
     Packer(Pipeline::Shape& shape, uint64_t now) : shape_(shape), now_(now) {}
     void add(uint64_t time, uint64_t earliest) { add_number(std::max(time, earliest) - now_); }
     void add_number(uint64_t number) {
-        const auto near = static_cast<int16_t>(number);
+        const auto near = static_cast<int8_t>(number);
         if (static_cast<uint64_t>(int64_t{near}) != number) fits_ = false;
-        shape_.words[next_ / 4] |= uint64_t{static_cast<uint16_t>(near)} << next_ % 4 * 16;
+        shape_.words[next_ / 8] |= uint64_t{static_cast<uint8_t>(near)} << next_ % 8 * 8;
         ++next_;
     }
     bool fits() const { return fits_; }
@@ -110,7 +110,7 @@ class Unpacker {
     Unpacker(const Pipeline::Shape& shape, uint64_t now) : shape_(shape), now_(now) {}
     uint64_t time() { return now_ + number(); }
     uint64_t number() {
-        const auto near = static_cast<int16_t>(shape_.words[next_ / 4] >> next_ % 4 * 16);
+        const auto near = static_cast<int8_t>(shape_.words[next_ / 8] >> next_ % 8 * 8);
         ++next_;
         return static_cast<uint64_t>(int64_t{near});
     }
@@ -131,7 +131,8 @@ class Unpacker {
 
 // What follows compares each of these times with others that are at least so late: the next fetch
 // with fetch_ + 1, decoding with the last one and with what is fetched, issue with the cycle after
-// that, execution with the one after issue.
+// that, execution with the one after issue. Of what happened lately, the entry for the instruction
+// n behind the next is compared with its fetch or decoding: four a cycle, or two.
 bool Pipeline::get_shape(Shape& shape, unsigned& live_stores, bool fetches) const {
     uint64_t fetched = std::max(fetch_ + 1, decoded_.oldest()) - 1;
     const uint64_t next_fetch = std::max(fetched + 1, next_fetch_);
@@ -160,13 +161,13 @@ bool Pipeline::get_shape(Shape& shape, unsigned& live_stores, bool fetches) cons
     to.add(branch_issue_, decoding);
     to.add_number(complete_.used);
     for (unsigned n = 0; n < N::kInstructionQueue; ++n)
-        to.add(decoded_[n], fetched + 1);
+        to.add(decoded_[n], fetched + 1 + n / 4);
     for (unsigned n = 0; n < N::kGeneralIssueQueue; ++n)
-        to.add(issued_[n], decoding);
+        to.add(issued_[n], decoding + n / N::kWidth);
     for (unsigned n = 0; n < N::kBranchIssueQueue; ++n)
-        to.add(branches_issued_[n], decoding);
+        to.add(branches_issued_[n], decoding + n / N::kWidth);
     for (unsigned n = 0; n < N::kCompletionQueue; ++n)
-        to.add(completions_[n], decoding);
+        to.add(completions_[n], decoding + n / N::kWidth);
     // Which of the simple units is chosen depends on the order of the two.
     const bool second_first =
         started_[kSimple1] > started_[kSimple2] && started_[kSimple1] <= issuing;
@@ -398,10 +399,12 @@ uint64_t Pipeline::fill_time(const DataPart& part, uint64_t start) {
     return start + (part.level == Level::Memory ? N::kMemoryLatency : N::kL2Latency);
 }
 
+// The last of several, where a line was flushed while it was being filled.
 const Pipeline::Filling* Pipeline::filling(uint64_t line, uint64_t time) const {
+    const Filling* last = nullptr;
     for (const Filling& buffer : filling_)
-        if (buffer.line == line && buffer.until > time) return &buffer;
-    return nullptr;
+        if (buffer.line == line && buffer.until > (last ? last->until : time)) last = &buffer;
+    return last;
 }
 
 Pipeline::Filling& Pipeline::first_free_buffer() {

@@ -71,7 +71,7 @@ class Pipeline {
     // same.
     struct Shape {
         static constexpr unsigned kTimes = 136;
-        std::array<uint64_t, kTimes / 4> words{};  // four of 16 bits each
+        std::array<uint64_t, kTimes / 8> words{};  // eight of 8 bits each
         bool operator==(const Shape&) const = default;
     };
     // False: a line is being filled or a translation under way, or some time is too far away.

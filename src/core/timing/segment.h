@@ -4,6 +4,7 @@
 // (Timing::replay).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -65,6 +66,19 @@ struct SegmentEnd {
     Way way;
     uint32_t target;
     uint32_t number;  // no other end that the model is told of has it
+    // Under the clock's model: from one state of CpuState::pace to another, with what is added to
+    // StallCycles. The last that was seen; where nothing is unusual translated code goes by it.
+    struct Known {
+        static constexpr uint32_t kNever = 0x7ffffffd;  // no state
+        uint32_t from = kNever, to = 0;
+        int64_t stalls = 0;
+    };
+    mutable Known known{};
+    // More of them, also where nothing but the last prediction is not right, by `from`.
+    mutable std::array<Known, 8> more_known{};
+    Known& known_from(uint32_t from) const {
+        return more_known[(from ^ from >> 3 ^ from >> 31) % more_known.size()];
+    }
 };
 
 }  // namespace perfvisor::core::timing

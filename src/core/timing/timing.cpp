@@ -21,12 +21,12 @@ using timing::SegmentEnd;
 
 Timing::Timing(CpuState& state, const Mmu& mmu, PerfMon& perfmon)
     : state_(state),
+      counts_(&state.modelled),
       mmu_(mmu),
       perfmon_(perfmon),
-      predictor_(state.modelled),
-      memory_(mmu, state.modelled),
-      pipeline_(state.modelled),
-      memo_(pipeline_) {
+      predictor_(state.modelled, state.filters),
+      memory_(mmu, state.modelled, state.filters),
+      pipeline_(state.modelled) {
     waits_.reserve(2 * kMaxPmcs + 1);
     reset();
 }
@@ -36,7 +36,8 @@ void Timing::reset() {
     memory_.invalidate();
     memo_.forget();
     pipeline_.restart();
-    parts_ = 0;
+    pace_.restart();
+    set_parts(0);
     redirected_ = true;
     forget_waits();
 }
@@ -47,8 +48,10 @@ void Timing::mirror(const Timing& from) {
     memo_.forget();
     pipeline_.mirror(from.pipeline_);
     if (from.memo_.resting()) from.memo_.wake(pipeline_, from.last_stores());
+    pace_.mirror(from.pace_);
+    executed_ = from.executed_;
     drives_clock_ = from.drives_clock_;
-    parts_ = from.parts_;
+    set_parts(from.parts_);
     redirected_ = from.redirected_;
     next_pc_ = from.next_pc_;
     cycles_ = from.cycles_;
@@ -63,7 +66,9 @@ void Timing::mirror(const Timing& from) {
 
 void Timing::set_drives_clock(bool on) {
     drives_clock_ = on;
-    state_.model.always = on ? timing_part::kAll : 0;
+    state_.model.always = on ? timing_part::kPace : 0;
+    state_.filters.kept = on;
+    state_.filters.forget_all();
 }
 
 // A part keeps what it holds while it rests. The pipeline does not: nothing is under way in it.
@@ -73,7 +78,18 @@ void Timing::start_parts(uint32_t wanted) {
         pipeline_.restart();
     }
     if (parts_ == 0) redirected_ = true;
-    parts_ = wanted;
+    set_parts(wanted);
+}
+
+void Timing::set_parts(uint32_t parts) {
+    parts_ = parts;
+    count_in(parts == timing_part::kPace ? unused_ : state_.modelled);
+}
+
+void Timing::count_in(ModelledTotals& counts) {
+    counts_ = &counts;
+    predictor_.set_counts(counts);
+    memory_.set_counts(counts);
 }
 
 Timing::Access Timing::access_of(const Instruction& in) const {
@@ -108,9 +124,12 @@ bool Timing::completed(const SegmentEnd& end, const Access& access) {
     const Instruction& in = entry.instruction;
     // What takes lines from the instruction cache has a say in what is fetched next.
     const bool fetches_on = in.use != MemoryUse::InvalidateCode && in.use != MemoryUse::LockCode;
-    const bool as_segment = (state_.model.parts() & timing_part::kPredictor) && !in.external &&
-                            in.first == timing::kNoRegister && fetches_on;
-    if (as_segment)
+    const uint32_t parts = state_.model.parts();
+    const bool is_string = in.first != timing::kNoRegister && in.ops == 0;
+    if (parts == timing_part::kPace && !is_string && !in.branch)
+        complete(in, entry.pc, access, false, entry.pc + 4, &end);
+    else if ((parts & timing_part::kWithBranches) && !in.external &&
+             in.first == timing::kNoRegister && fetches_on)
         replay(end, &access.ea, access);
     else
         complete(in, entry.pc, access, false, entry.pc + 4);
@@ -118,11 +137,11 @@ bool Timing::completed(const SegmentEnd& end, const Access& access) {
 }
 
 [[gnu::flatten]] void Timing::complete(const Instruction& in, uint32_t pc, const Access& access,
-                                       bool taken, uint32_t next_pc) {
+                                       bool taken, uint32_t next_pc, const SegmentEnd* end) {
     const uint32_t wanted = state_.model.parts();
     if (wanted != parts_) [[unlikely]]
         start_parts(wanted);
-    ModelledTotals& counts = state_.modelled;
+    ModelledTotals& counts = *counts_;
     const unsigned ops = in.ops ? in.ops : std::max(access.words, 1u);
     count_operations(1, ops);
 
@@ -132,27 +151,33 @@ bool Timing::completed(const SegmentEnd& end, const Access& access) {
         storage;
     auto* const parts = reinterpret_cast<DataPart*>(storage.data());
     unsigned part_count = 0;
-    if (parts_ & timing_part::kMemory) {
-        const timing::MemorySystem::Context context{(access.msr & msr::kIS) ? 1u : 0u, access.pid,
-                                                    (access.msr & msr::kPR) != 0};
-        fetch = memory_.fetch(pc, redirected_ || pc != next_pc_, context);
+    if (parts_ & timing_part::kWithAddresses) {
+        fetch = memory_.fetch(pc, redirected_ || pc != next_pc_, fetch_context(access));
         if (in.use != MemoryUse::None)
             part_count =
                 memory_.access(in, access.ea, access.words, data_context(in, access), parts);
     }
     Prediction prediction = Prediction::Right;
-    if (in.branch && (parts_ & timing_part::kPredictor))
+    if (in.branch && (parts_ & timing_part::kWithBranches))
         prediction = predictor_.branch(in, pc, taken, next_pc);
-    if ((prediction == Prediction::Wrong || in.refetches) && (parts_ & timing_part::kPredictor))
+    if ((prediction == Prediction::Wrong || in.refetches) && (parts_ & timing_part::kWithBranches))
         ++counts[Modelled::CompletionRedirects];
     redirected_ = taken || in.refetches || prediction != Prediction::Right;
     next_pc_ = pc + 4;
 
+    const std::span<const DataPart> accessed(parts, part_count);
+    if (paced()) {
+        uint64_t cycles =
+            pace_.fetched(fetch) + pace_.accessed(in, accessed, access.words, executed_);
+        if (end)
+            cycles += pace_.advance(*end, fetch.new_group, redirected_, {});
+        else
+            cycles += pace_.complete(in, fetch.new_group, access.words, prediction);
+        count_cycles(cycles, 1);
+    }
     if (parts_ & timing_part::kPipeline) {
         wake_pipeline();
-        const uint64_t cycles = pipeline_.complete(
-            in, fetch, std::span<const DataPart>(parts, part_count), access.words, prediction);
-        count_cycles(cycles, 1);
+        pipeline_.complete(in, fetch, accessed, access.words, prediction);
         tell_misses();
     }
 }
@@ -165,7 +190,8 @@ const uint32_t* Timing::replay(const SegmentEnd& end, const uint32_t* written,
     if (wanted != parts_) [[unlikely]]
         start_parts(wanted);
     if (parts_ & timing_part::kPipeline) return replay_parts<true, true>(end, written, context);
-    if (parts_ & timing_part::kMemory) return replay_parts<true, false>(end, written, context);
+    if (parts_ & timing_part::kWithAddresses)
+        return replay_parts<true, false>(end, written, context);
     return replay_parts<false, false>(end, written, context);
 }
 
@@ -199,14 +225,10 @@ template <bool kMemory, bool kPipeline>
     const Segment::Entry* const entries = end.segment->entries().data();
     const Segment::Entry& last = entries[end.count - 1];
     const uint32_t first_pc = entries[0].pc;
-    const uint32_t pid = context.pid;
-    const bool user = (context.msr & msr::kPR) != 0;
-    [[maybe_unused]] const timing::MemorySystem::Context accessing{
-        (context.msr & msr::kDS) ? 1u : 0u, pid, user};
+    [[maybe_unused]] const timing::MemorySystem::Context accessing = own_data_context(context);
     [[maybe_unused]] uint32_t first_line = 0;
     if constexpr (kMemory) {
-        const timing::MemorySystem::Context fetching{(context.msr & msr::kIS) ? 1u : 0u, pid, user};
-        if (!memory_.can_fetch_quickly(first_pc, fetching, first_line)) [[unlikely]]
+        if (!memory_.can_fetch_quickly(first_pc, fetch_context(context), first_line)) [[unlikely]]
             return replay_slowly(end, written, context);
     }
     count_operations(end.count, last.ops_before + uint64_t{last.instruction.ops});
@@ -222,19 +244,24 @@ template <bool kMemory, bool kPipeline>
                 stores_[(next_store_ - 1 - n) % stores_.size()] = before[n];
         }
     }
+    [[maybe_unused]] uint64_t penalty = 0;
     const auto fetch_from = [&](unsigned index) {
         const timing::Level level = memory_.fetch_from(
             first_line + entries[index].pc / timing::kLineBytes - first_pc / timing::kLineBytes);
-        if (kPipeline && level != timing::Level::L1) {
+        if (level == timing::Level::L1) return;
+        if (kMemory && paced()) penalty += pace_.fetched({.level = level});
+        if constexpr (kPipeline) {
             replay.missed |= uint64_t{1} << index;
             replay.levels[index] = level;
             replay.usual = false;
         }
     };
+    [[maybe_unused]] bool begins_fetch = false;
     [[maybe_unused]] uint64_t fetches = last.fetches_before + uint64_t{last.fetches};
     if constexpr (kMemory) {
         if (redirected_ || first_pc != next_pc_ || !memory_.in_last_group(first_pc)) {
             ++fetches;
+            begins_fetch = true;
             replay.fetched = 1;
             fetch_from(0);
         }
@@ -266,6 +293,9 @@ template <bool kMemory, bool kPipeline>
                     DataPart* parts = replay.parts.data() + (kPipeline ? replay.part_count : 0);
                     const unsigned count =
                         memory_.access(entry.instruction, ea, 1, accessing, parts);
+                    if (paced())
+                        penalty +=
+                            pace_.accessed(entry.instruction, {parts, count}, 1, executed_ + index);
                     if constexpr (kPipeline) {
                         replay.part_count += count;
                         replay.part_counts[index] = static_cast<uint8_t>(count);
@@ -290,6 +320,7 @@ template <bool kMemory, bool kPipeline>
             if (right) [[likely]]
                 continue;
             if (prediction == Prediction::Wrong) ++redirects;
+            note_wrong(index, prediction);
             if constexpr (kPipeline)
                 replay.add_unusual(index | static_cast<unsigned>(prediction) << 6);
             if (index + 1 == end.count) {
@@ -302,8 +333,15 @@ template <bool kMemory, bool kPipeline>
     }
     redirected_ = redirected || last.instruction.refetches;
     next_pc_ = last.pc + 4;
-    state_.modelled[Modelled::CompletionRedirects] += redirects + last.instruction.refetches;
-    if constexpr (kMemory) memory_.fetched(fetches, last.pc);
+    (*counts_)[Modelled::CompletionRedirects] += redirects + last.instruction.refetches;
+    if constexpr (kMemory) {
+        memory_.fetched(fetches, last.pc);
+        if (paced()) {
+            const uint64_t cycles = pace_.advance(end, begins_fetch, redirected_, wrong());
+            count_cycles(penalty + cycles, end.count);
+        }
+    }
+    wrong_count_ = 0;
     if constexpr (kPipeline) {
         replay_pipeline(end);
         next_store_ = (next_store_ + stores) % stores_.size();
@@ -334,17 +372,16 @@ void Timing::replay_pipeline(const SegmentEnd& end) {
         end.number, (replay_.fetched & 1) != 0, {replay_.unusual.data(), replay_.unusual_count}};
     uint64_t cycles = 0;
     if (!memo_.resting()) {
-        cycles = tell_pipeline(end);
+        tell_pipeline(end);
     } else if (!replay_.usual) {
         wake_pipeline();
-        cycles = tell_pipeline(end);
+        tell_pipeline(end);
     } else if (!memo_.recall(execution, cycles)) {
         const ModelledTotals before = state_.modelled;
         wake_pipeline();
         cycles = tell_pipeline(end);
         memo_.remember(execution, cycles, before, redirected_);
     }
-    count_cycles(cycles, end.count);
 }
 
 uint64_t Timing::tell_pipeline(const SegmentEnd& end) {
@@ -382,19 +419,115 @@ void Timing::tell_misses() {
 
 void Timing::count_cycles(uint64_t cycles, uint64_t instructions) {
     cycles_ += cycles;
-    if (drives_clock_) state_.totals[Total::StallCycles] += cycles - instructions;
+    executed_ += instructions;
+    state_.totals[Total::StallCycles] += cycles - instructions;
+}
+
+// ---- translated code that asks only where it has to ----
+
+namespace {
+
+// Pace::advance.
+constexpr unsigned kWrong = static_cast<unsigned>(Prediction::Wrong) * timing::Pace::kPrediction;
+
+}  // namespace
+
+void Timing::begin_native(uint32_t pc) {
+    // What runs now changes only when an instruction has been executed.
+    count_in(unused_);
+    stalls_ = state_.totals[Total::StallCycles];
+    // In the middle of a group that was fetched before, if nothing has come in between.
+    redirected_ = redirected_ || parts_ == 0 || pc != next_pc_ || !memory_.goes_on_in_group(pc);
+    state_.pace = pace_.shape() << 1 | uint32_t{redirected_};
+    const Access access = context();
+    memory_.set_context(fetch_context(access), own_data_context(access));
+}
+
+void Timing::end_native(uint32_t pc, uint64_t instructions) {
+    cycles_ += instructions + (state_.totals[Total::StallCycles] - stalls_);
+    executed_ += instructions;
+    redirected_ = (state_.pace & 1) != 0;
+    pace_.rest_in(state_.pace >> 1);
+    set_parts(instructions != 0 ? timing_part::kPace : parts_);
+    next_pc_ = pc;
+    memory_.goes_on_at(pc);
+}
+
+void Timing::native_access(const Segment& segment, unsigned index, uint64_t number, uint32_t ea) {
+    const Segment::Entry& entry = segment.entries()[index];
+    const Instruction& in = entry.instruction;
+    const Access access = context();
+    uint64_t cycles = 0;
+    if (index == 0 ? begins_fetch(entry.pc) : entry.fetches)
+        cycles += pace_.fetched(memory_.fetch(entry.pc, true, fetch_context(access)));
+    if (in.use != MemoryUse::None) {
+        const timing::MemorySystem::Context accessing = own_data_context(access);
+        uint64_t physical;
+        std::array<DataPart, 2> parts;
+        if (!memory_.access_quickly(in.use, in.size, ea, accessing, physical)) {
+            const unsigned count = memory_.access(in, ea, 1, accessing, parts.data());
+            cycles += pace_.accessed(in, {parts.data(), count}, 1, executed_ + number);
+        }
+    }
+    state_.totals[Total::StallCycles] += cycles;
+}
+
+bool Timing::native_branch(const Segment& segment, unsigned index, bool taken, uint32_t target) {
+    const Segment::Entry& entry = segment.entries()[index];
+    const Prediction prediction = predictor_.branch(entry.instruction, entry.pc, taken, target);
+    if (prediction == Prediction::Right) return true;
+    note_wrong(index, prediction);
+    state_.pace |= timing::kUnusual;
+    return false;
+}
+
+void Timing::native_end(const SegmentEnd& end) {
+    using Way = SegmentEnd::Way;
+    const uint32_t from = state_.pace;
+    const bool only_end = wrong_count_ == 1 && wrong_[0] == end.count - 1 + kWrong;
+    SegmentEnd::Known& known = end.known_from(from);
+    if (known.from == from && (wrong_count_ == 0 || only_end)) {
+        state_.totals[Total::StallCycles] += static_cast<uint64_t>(known.stalls);
+        state_.pace = known.to;
+        if (wrong_count_ == 0) end.known = known;
+        wrong_count_ = 0;
+        return;
+    }
+    const Segment::Entry* const entries = end.segment->entries().data();
+    const Segment::Entry& last = entries[end.count - 1];
+    const bool taken = end.way == Way::Along ? last.taken : end.way != Way::NotTaken;
+    const bool wrong_end =
+        wrong_count_ != 0 && wrong_[wrong_count_ - 1] % timing::Pace::kPrediction + 1 == end.count;
+    const bool next_fetches = taken || last.instruction.refetches || wrong_end;
+    pace_.rest_in((from & ~timing::kUnusual) >> 1);
+    const uint64_t stalls =
+        pace_.advance(end, begins_fetch(entries[0].pc), next_fetches, wrong()) - end.count;
+    state_.totals[Total::StallCycles] += stalls;
+    state_.pace = pace_.shape() << 1 | uint32_t{next_fetches};
+    const bool rested = (from & ~timing::kUnusual) >> 1 != timing::kAwake;
+    if (rested && pace_.shape() != timing::kAwake && (wrong_count_ == 0 || only_end)) {
+        known = {from, state_.pace, static_cast<int64_t>(stalls)};
+        if (wrong_count_ == 0) end.known = known;
+    }
+    wrong_count_ = 0;
+}
+
+uint64_t Timing::safe_cycles() const {
+    uint64_t safe = ~uint64_t{0};
+    for (const Wait& wait : waits_)
+        safe = std::min(safe, wait.until > *wait.count ? wait.until - *wait.count - 1 : 0);
+    return safe;
 }
 
 void Timing::count_operations(uint64_t instructions, uint64_t ops) {
-    state_.modelled[Modelled::CompletedOps] += ops;
-    state_.modelled[Modelled::DecodedOps] += ops;
-    state_.modelled[Modelled::InstructionFetches] += instructions;
+    (*counts_)[Modelled::CompletedOps] += ops;
+    (*counts_)[Modelled::DecodedOps] += ops;
+    (*counts_)[Modelled::InstructionFetches] += instructions;
 }
 
 timing::MemorySystem::Context Timing::data_context(const Instruction& in,
                                                    const Access& access) const {
-    if (!in.external)
-        return {(access.msr & msr::kDS) ? 1u : 0u, access.pid, (access.msr & msr::kPR) != 0};
+    if (!in.external) return own_data_context(access);
     const bool store = in.use == MemoryUse::Store || in.use == MemoryUse::Allocate;
     const uint32_t epc = store ? mmu_.registers().epsc : mmu_.registers().eplc;
     return {(epc & epc::kEAS) ? 1u : 0u, epc & epc::kEPID & 0xff, (epc & epc::kEPR) != 0};
@@ -433,7 +566,8 @@ bool Timing::come() const {
 void Timing::interrupt_taken() {
     if (parts_ == 0) return;
     redirected_ = true;
-    if (parts_ & timing_part::kPredictor) ++state_.modelled[Modelled::CompletionRedirects];
+    if (parts_ & timing_part::kWithBranches) ++(*counts_)[Modelled::CompletionRedirects];
+    if (paced()) pace_.interrupt_taken(redirected_);
     if (!(parts_ & timing_part::kPipeline)) return;
     constexpr timing::PipelineMemo::Execution kInterrupt{SegmentEnd::kNoEnd, false, {}};
     uint64_t cycles = 0;

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/mmu.h"
@@ -15,6 +16,7 @@
 #include "core/timing/branch_predictor.h"
 #include "core/timing/instruction.h"
 #include "core/timing/memory_system.h"
+#include "core/timing/pace.h"
 #include "core/timing/pipeline.h"
 #include "core/timing/pipeline_memo.h"
 #include "core/timing/segment.h"
@@ -29,7 +31,7 @@ class Timing {
     void reset();
     // Core::mirror, after all else.
     void mirror(const Timing& from);
-    // How long everything took that the pipeline was told of.
+    // What passed on the clock.
     uint64_t cycles() const { return cycles_; }
 
     // --timing=e500mc: cycles are the model's, not one an instruction. From the start of a run.
@@ -59,6 +61,22 @@ class Timing {
     const uint32_t* replay(const timing::SegmentEnd& end, const uint32_t* written,
                            const Access& context);
     Access context() const { return {.msr = state_.msr, .pid = mmu_.registers().pid}; }
+    // ---- translated code that asks only where it has to (Filters, CpuState::pace) ----
+    // It goes on from `pc`; no part but timing_part::kPace runs.
+    void begin_native(uint32_t pc);
+    // It has executed so many instructions since then, or since the last time, and is at `pc`.
+    void end_native(uint32_t pc, uint64_t instructions);
+    // In between, `number` instructions behind the last time: an instruction of a segment that the
+    // filters do not have; where a branch went, or what is accessed at `ea`, if it will happen.
+    void native_access(const timing::Segment& segment, unsigned index, uint64_t number,
+                       uint32_t ea);
+    // Gives whether it was predicted right.
+    bool native_branch(const timing::Segment& segment, unsigned index, bool taken, uint32_t target);
+    // The end of a segment, if SegmentEnd::known does not know it.
+    void native_end(const timing::SegmentEnd& end);
+    // So many cycles may pass without one that is waited for.
+    uint64_t safe_cycles() const;
+
     // The same for the parts that need no more than the numbers of instructions and micro-ops.
     void count_operations(uint64_t instructions, uint64_t ops);
     // So many instructions of segments may be executed without anything coming that is waited for.
@@ -89,6 +107,9 @@ class Timing {
     };
 
     void start_parts(uint32_t wanted);
+    void set_parts(uint32_t parts);
+    void count_in(ModelledTotals& counts);
+    bool paced() const { return (parts_ & timing_part::kPace) != 0; }
     // What caches and predictor said of a segment's instructions, by their numbers.
     struct Replay {
         // A bit for each that begins a fetch that it does not always begin, or that missed.
@@ -128,20 +149,44 @@ class Timing {
     void tell_misses();
     void count_cycles(uint64_t cycles, uint64_t instructions);
     void complete(const timing::Instruction& in, uint32_t pc, const Access& access, bool taken,
-                  uint32_t next_pc);
+                  uint32_t next_pc, const timing::SegmentEnd* end = nullptr);
     timing::MemorySystem::Context data_context(const timing::Instruction& in,
                                                const Access& access) const;
+    static timing::MemorySystem::Context own_data_context(const Access& access) {
+        return {(access.msr & msr::kDS) ? 1u : 0u, access.pid, (access.msr & msr::kPR) != 0};
+    }
+    static timing::MemorySystem::Context fetch_context(const Access& access) {
+        return {(access.msr & msr::kIS) ? 1u : 0u, access.pid, (access.msr & msr::kPR) != 0};
+    }
+    // Of a segment's first instruction, in translated code.
+    bool begins_fetch(uint32_t pc) const {
+        return (state_.pace & 1) != 0 || timing::MemorySystem::begins_group(pc - 4, pc);
+    }
+    void note_wrong(unsigned index, timing::Prediction prediction) {
+        wrong_[wrong_count_++] = static_cast<uint16_t>(index + static_cast<unsigned>(prediction) *
+                                                                   timing::Pace::kPrediction);
+    }
+    std::span<const uint16_t> wrong() const { return {wrong_.data(), wrong_count_}; }
     bool come() const;
     // Asks the engine back where something has come.
     bool look();
 
     CpuState& state_;
+    // Nothing is counted while only the clock's part runs: translated code does not tell all of it.
+    ModelledTotals unused_;
+    ModelledTotals* counts_;
     const Mmu& mmu_;
     PerfMon& perfmon_;
     timing::BranchPredictor predictor_;
     timing::MemorySystem memory_;
     timing::Pipeline pipeline_;
-    timing::PipelineMemo memo_;
+    timing::PipelineMemo memo_{pipeline_, timing::PipelineMemo::Keeps::Counts};
+    timing::Pace pace_;
+    // Predictions of the present segment that were not right (Pace::advance).
+    std::array<uint16_t, timing::Segment::kMost> wrong_;
+    unsigned wrong_count_ = 0;
+    uint64_t executed_ = 0;  // instructions that the clock's model was told of
+    uint64_t stalls_ = 0;    // StallCycles at begin_native()
     Replay replay_;
     // The doublewords of the last stores while the pipeline rests, a ring.
     std::array<uint64_t, 128> stores_{};
@@ -150,7 +195,7 @@ class Timing {
     uint32_t parts_ = 0;      // that run now
     bool redirected_ = true;  // the next instruction begins a fetch
     uint32_t next_pc_ = 0;
-    uint64_t cycles_ = 0;  // the pipeline's
+    uint64_t cycles_ = 0;  // the clock's
     std::vector<Wait> waits_;
 };
 

@@ -16,7 +16,7 @@ struct FetchEntry {
 struct FetchTable : PageTable<FetchEntry> {
     uint32_t* numbers = nullptr;
 };
-constexpr unsigned kFetchModeBits = 18;
+constexpr unsigned kFetchModeBits = 19;
 
 // A table a mode (fetches' address context, MSR[FP], XER[SO], ModelKind, window or not, plain
 // floating point or not); some modes at a time have one. It has a 32-bit entry an effective page

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What translated code leaves for the timing model: while that runs, blocks are of another mode.
-// They write down where they left and which addresses they used, and the model is told of it all
-// when translated code comes back or something looks at what the model counts or changes what it
-// looks at.
+// Where something is counted they write down where they left and which addresses they used, and the
+// model is told of it all when translated code comes back or something looks at what the model
+// counts or changes what it looks at. Where only the clock runs they ask the model as they go, and
+// only about what may change something in it (core/timing/filters.h).
 #pragma once
 
 #include <array>
@@ -22,13 +23,15 @@ enum class ModelKind : uint8_t {
     Operations,  // numbers of micro-ops
     Branches,    // what was executed
     Addresses,   // and with which addresses
+    Clock,       // nothing is counted
 };
 
 constexpr ModelKind model_kind(uint32_t parts) {
-    return parts & core::timing_part::kWithAddresses ? ModelKind::Addresses
-           : parts & core::timing_part::kPredictor   ? ModelKind::Branches
-           : parts != 0                              ? ModelKind::Operations
-                                                     : ModelKind::None;
+    return parts == core::timing_part::kPace           ? ModelKind::Clock
+           : parts & core::timing_part::kWithAddresses ? ModelKind::Addresses
+           : parts & core::timing_part::kPredictor     ? ModelKind::Branches
+           : parts != 0                                ? ModelKind::Operations
+                                                       : ModelKind::None;
 }
 
 // An instruction for the interpreter, of which the model is told at once.
@@ -36,6 +39,19 @@ struct ToldOp {
     std::array<interpreter::Op, 2> both;  // itself, and what is behind it
     core::timing::Segment segment;        // with nothing else
     core::timing::SegmentEnd end;
+    uint32_t rest;         // instructions of its block from it on
+    uint32_t most_cycles;  // of its block (Pace::most_cycles)
+};
+
+// An instruction that ModelKind::Clock may have to ask about: what it accesses or how it branches.
+struct AskedOp {
+    const core::timing::Segment* segment;
+    uint32_t index;              // in it
+    uint32_t rest, most_cycles;  // as above
+    bool taken = false;
+    bool indirect = false;  // the target comes with the question
+    uint32_t target = 0;
+    const core::timing::SegmentEnd* end = nullptr;  // if it is the last of its segment
 };
 
 // A block's part that translated code and the model refer to by address.
@@ -43,6 +59,7 @@ struct ModelBlock {
     std::deque<core::timing::Segment> segments;
     std::deque<core::timing::SegmentEnd> ends;
     std::deque<ToldOp> told;
+    std::deque<AskedOp> asked;
 };
 
 // What is written down between two looks: as 32-bit words, for each segment the address of its

@@ -20,6 +20,10 @@ using core::Total;
 
 // Regions of code: evicting one is to be short, and to cost little of what is hot.
 constexpr unsigned kMostRegions = 16;
+// Of the interpreter's last stretch to a deadline of the timing model's clock: cycles for which
+// translated code is not begun, and instructions at a time.
+constexpr uint64_t kFewCycles = core::timing::Pace::kMostUnderWay;
+constexpr int64_t kStretch = 16;
 constexpr size_t kSmallestRegion = size_t{128} << 10;
 
 // What the emitted code uses and this host's processor has not, by name.
@@ -181,8 +185,8 @@ uint32_t Translator::fetch_mode() const {
     const uint32_t context = user ? state.fetch_context : state.fetch_context & 3;
     const auto model = static_cast<uint32_t>(model_kind(state.model.parts()));
     return context | uint32_t{(state.msr & core::msr::kFP) != 0} << 12 |
-           uint32_t{state.xer_so != 0} << 13 | model << 14 | uint32_t{pages_->has_window()} << 16 |
-           uint32_t{Mode::is_plain_float(state)} << 17;
+           uint32_t{state.xer_so != 0} << 13 | model << 14 | uint32_t{pages_->has_window()} << 17 |
+           uint32_t{Mode::is_plain_float(state)} << 18;
 }
 
 const uint8_t* Translator::code_at_pc() {
@@ -262,6 +266,13 @@ bool Translator::execute(const uint8_t* code) {
     const bool is_all = budget_base_ == left;
     code_changed_ = false;
     model_ = model_kind(state.model.parts());
+    if (model_ == ModelKind::Clock) {
+        const auto cycles = static_cast<int64_t>(
+            std::min<uint64_t>(core_.timing().safe_cycles(), uint64_t{1} << 60));
+        state.cycles_left =
+            cycles - state.budget + static_cast<int64_t>(state.totals[Total::StallCycles]);
+        begin_native(state.budget, static_cast<uint32_t>(state.pc));
+    }
     blocks_.forget_dropped_models();
     const uint64_t result = runtime_.enter(code);
     const uint64_t detail = result >> x64::kExitBits;
@@ -274,6 +285,8 @@ bool Translator::execute(const uint8_t* code) {
             return true;
         case x64::Exit::Budget:
             // The next block is longer than what is left: of this run, or only of this piece.
+            if (model_ == ModelKind::Clock && next_block_fits())  // a deadline may be too near
+                return interpret(std::min(left_, kStretch)) != Stop::Mmio;
             if (left_ >= kMaxTraceInstructions || !is_all) return true;
             if (whole_blocks_) {
                 block_is_too_long_ = true;
@@ -296,6 +309,7 @@ int64_t Translator::allowed() const {
     const ModelKind kind = model_kind(state.model.parts());
     int64_t most = std::min(left_, kLongestRun);
     if (kind == ModelKind::None) return most;
+    if (kind == ModelKind::Clock) return core_.timing().safe_cycles() < kFewCycles ? 0 : most;
     if (kind != ModelKind::Operations) most = std::min(most, Written::kInstructions);
     const uint64_t safe = core_.timing().safe_instructions();
     if (static_cast<uint64_t>(most) <= safe) return most;
@@ -355,7 +369,10 @@ void Translator::synchronize() {
     totals[Total::Branches] += shared_.counts[2];
     totals[Total::TakenBranches] += shared_.counts[3];
     shared_.counts = {};
-    if (model_ != ModelKind::None) tell_model(static_cast<uint64_t>(executed));
+    if (model_ == ModelKind::Clock)
+        end_native(static_cast<uint32_t>(core_.state.pc), 0);
+    else if (model_ != ModelKind::None)
+        tell_model(static_cast<uint64_t>(executed));
     complete_float_status(core_.state, shared_);
 }
 
@@ -559,7 +576,7 @@ uint64_t Translator::enable_interrupts(void* self) {
 bool Translator::model_wants_a_look() const {
     const core::CpuState& state = core_.state;
     if (model_kind(state.model.parts()) != model_) return true;
-    if (model_ == ModelKind::None) return false;
+    if (model_ == ModelKind::None || model_ == ModelKind::Clock) return false;
     const int64_t most = std::max<int64_t>(state.budget, 0) + kMaxTraceInstructions;
     return core_.timing().safe_instructions() < static_cast<uint64_t>(most);
 }
@@ -577,20 +594,108 @@ uint64_t Translator::execute_told(void* self, const ToldOp* told) {
     auto& translator = *static_cast<Translator*>(self);
     core::Core& core = translator.core_;
     complete_float_status(core.state, translator.shared_);
-    if (translator.model_ != ModelKind::Operations) translator.tell_model(0);
+    const bool is_clock = translator.model_ == ModelKind::Clock;
+    const core::timing::Segment::Entry& entry = told->segment.entries().front();
+    if (is_clock)
+        translator.end_native(entry.pc, told->rest);
+    else if (translator.model_ != ModelKind::Operations)
+        translator.tell_model(0);
     if (!translator.execute_and_tell(*told)) return x64::kStopped;
-    ++translator.told_;
+    if (is_clock)
+        translator.begin_native(core.state.budget + told->rest - 1, entry.pc + 4);
+    else
+        ++translator.told_;
     translator.pages_->select(core.state.data_context);
-    const bool wanted = translator.code_changed_ || translator.model_wants_a_look();
+    const bool wanted = translator.code_changed_ || translator.model_wants_a_look() ||
+                        core.state.attention.load(std::memory_order_relaxed) != 0;
     return wanted ? x64::kChanged : x64::kDone;
 }
 
 uint64_t Translator::execute_last_told(void* self, const ToldOp* told) {
     auto& translator = *static_cast<Translator*>(self);
-    ++translator.told_;
+    core::CpuState& state = translator.core_.state;
+    const bool is_clock = translator.model_ == ModelKind::Clock;
+    if (is_clock)
+        translator.end_native(static_cast<uint32_t>(state.pc), 1);
+    else
+        ++translator.told_;
     translator.synchronize();
     const bool done = translator.execute_and_tell(*told);
-    return translator.after_last_op(done);
+    const uint64_t status = translator.after_last_op(done);
+    if (is_clock && status == x64::kDone)
+        translator.begin_native(state.budget, static_cast<uint32_t>(state.pc));
+    return status;
+}
+
+// ---- where only the clock runs ----
+
+// `left`: of the budget, before the instruction at `pc`.
+void Translator::begin_native(int64_t left, uint32_t pc) {
+    core_.timing().begin_native(pc);
+    native_left_ = left;
+    is_native_ = true;
+}
+
+// At `pc`, with `rest` instructions of its block not yet executed.
+void Translator::end_native(uint32_t pc, uint32_t rest) {
+    if (!std::exchange(is_native_, false)) return;
+    core_.timing().end_native(pc, native_executed(rest));
+}
+
+// Whether an access is one to memory, and will happen.
+bool Translator::will_access(const core::timing::Instruction& in, uint32_t ea) const {
+    using core::timing::MemoryUse;
+    if (in.use != MemoryUse::Load && in.use != MemoryUse::Store) return true;
+    if (in.serializes && (ea & (in.size - 1u)) != 0) return false;
+    const core::Access access =
+        in.use == MemoryUse::Load ? core::Access::Load : core::Access::Store;
+    const CpuState& state = core_.state;
+    const core::FastTlbEntry& fast = state.fast_tlb[core::fast_tlb_index(ea)];
+    const uint64_t tag = (ea & core::kPageMask) | state.data_context;
+    const bool is_known =
+        access == core::Access::Load ? fast.read_tag == tag : fast.write_tag == tag;
+    const bool in_page = ea % core::kPageSize + in.size <= core::kPageSize;
+    return (is_known && in_page) || core_.reaches_memory(ea, in.size, access);
+}
+
+bool Translator::next_block_fits() {
+    const uint8_t* code = look_up();
+    return code && BlockCache::block_at(code)->count <= left_;
+}
+
+// Whether the block that is being executed may take so many cycles.
+bool Translator::may_take(uint64_t cycles) const {
+    const CpuState& state = core_.state;
+    return state.cycles_left + state.budget -
+               static_cast<int64_t>(state.totals[Total::StallCycles]) >=
+           static_cast<int64_t>(cycles);
+}
+
+uint64_t Translator::ask_access(void* self, const AskedOp* op, uint64_t ea) {
+    auto& translator = *static_cast<Translator*>(self);
+    if (!translator.may_take(op->most_cycles + core::timing::Pace::kMostMisses))
+        return x64::kStopped;
+    const auto at = static_cast<uint32_t>(ea);
+    if (translator.will_access(op->segment->entries()[op->index].instruction, at))
+        translator.core_.timing().native_access(*op->segment, op->index,
+                                                translator.native_executed(op->rest), at);
+    return x64::kDone;
+}
+
+uint64_t Translator::ask_branch(void* self, const AskedOp* op, uint64_t target) {
+    auto& translator = *static_cast<Translator*>(self);
+    core::Timing& timing = translator.core_.timing();
+    const bool right =
+        timing.native_branch(*op->segment, op->index, op->taken,
+                             op->indirect ? static_cast<uint32_t>(target) : op->target);
+    if (right || !op->end) return x64::kDone;
+    timing.native_end(*op->end);
+    return x64::kChanged;
+}
+
+uint64_t Translator::end_segment(void* self, const core::timing::SegmentEnd* end) {
+    static_cast<Translator*>(self)->core_.timing().native_end(*end);
+    return x64::kDone;
 }
 
 // The last of a block, with its totals added: it may read them, or change MSR.
@@ -626,7 +731,10 @@ x64::Callbacks Translator::callbacks() {
             enable_interrupts,
             execute_last_op,
             execute_told,
-            execute_last_told};
+            execute_last_told,
+            ask_access,
+            ask_branch,
+            end_segment};
 }
 
 // ---- what ends ----

@@ -125,6 +125,17 @@ class Translator final : public Engine,
     static uint64_t execute_last_op(void* self, const interpreter::Op* op);
     static uint64_t execute_told(void* self, const ToldOp* told);
     static uint64_t execute_last_told(void* self, const ToldOp* told);
+    static uint64_t ask_access(void* self, const AskedOp* op, uint64_t ea);
+    static uint64_t ask_branch(void* self, const AskedOp* op, uint64_t target);
+    static uint64_t end_segment(void* self, const core::timing::SegmentEnd* end);
+    void begin_native(int64_t left, uint32_t pc);
+    void end_native(uint32_t pc, uint32_t rest);
+    uint64_t native_executed(uint32_t rest) const {
+        return static_cast<uint64_t>(native_left_ - core_.state.budget - rest);
+    }
+    bool next_block_fits();
+    bool may_take(uint64_t cycles) const;
+    bool will_access(const core::timing::Instruction& in, uint32_t ea) const;
     bool execute_and_tell(const ToldOp& told);
     uint64_t after_last_op(bool completed);
     x64::Callbacks callbacks();
@@ -144,6 +155,8 @@ class Translator final : public Engine,
     int64_t left_ = 0;                   // of run()'s instructions, as of the last synchronize()
     int64_t budget_base_ = 0;            // CpuState::budget then
     ModelKind model_ = ModelKind::None;  // of the blocks that are being executed
+    bool is_native_ = false;             // core::Timing::begin_native
+    int64_t native_left_ = 0;            // of the budget then
     uint64_t told_ = 0;    // instructions among what tell_model() is told of next, told already
     uint64_t clears_ = 0;  // how often everything was dropped, or a region
     uint64_t evictions_ = 0;

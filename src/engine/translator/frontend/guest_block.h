@@ -27,8 +27,8 @@ struct Mode {
     bool plain_float = false;  // MSR[FP], and FPSCR enables nothing and rounds to nearest
     uint32_t bits() const {
         return uint32_t{user} | uint32_t{floating_point} << 1 | uint32_t{summary_overflow} << 2 |
-               uint32_t{space} << 3 | static_cast<uint32_t>(model) << 4 | uint32_t{window} << 6 |
-               uint32_t{plain_float} << 7;
+               uint32_t{space} << 3 | static_cast<uint32_t>(model) << 4 | uint32_t{window} << 7 |
+               uint32_t{plain_float} << 8;
     }
     static bool is_plain_float(const core::CpuState& state) {
         return (state.msr & core::msr::kFP) != 0 && (state.fpscr & kFloatControl) == 0;

@@ -22,7 +22,10 @@ bool Emitter::emit_branch(const GuestInstruction& in) {
                 mov(eax, in.pc + 4);
                 mov(qword[kState + kLrOffset], rax);
             }
-            if (!is_last()) return true;
+            if (!is_last()) {
+                look_at_passed_branch(true, in.next_pc);
+                return true;
+            }
             store_all_pending();
             taken_exit(in, static_cast<uint32_t>(isa::li(w)) + (isa::aa(w) ? 0 : in.pc));
             return true;
@@ -156,6 +159,7 @@ void Emitter::pass_conditional(const GuestInstruction& in) {
         else
             taken_exit(in, static_cast<uint32_t>(isa::bd(in.word)) + in.pc);
     });
+    look_at_passed_branch(in.follows_taken, in.next_pc);
 }
 
 void Emitter::not_taken_exit(const GuestInstruction& in) {
@@ -195,6 +199,7 @@ void Emitter::pass_return(const GuestInstruction& in) {
         refund(done);
         not_taken_exit(in);
     });
+    look_at_passed_branch(follows_taken, in.next_pc);
 }
 
 // bclr[l], bcctr[l]; the decrement of bcctr is an invalid form and not done

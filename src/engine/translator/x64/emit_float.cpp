@@ -435,9 +435,9 @@ bool Emitter::emit_float_store(const GuestInstruction& in) {
     const bool is_word = access.size_log2 == 2;
     Label *slow = new_label(), *stored = new_label(), *denormal = new_label();
     Label* stopped = stopped_at(in);
-    if (writes_addresses()) {  // here, as a denormal goes another way
+    if (tells_accesses()) {  // here, as a denormal goes another way
         address(in, access);
-        write_address();
+        tell_access();
     }
     // The value to xmm1, as the address takes all scratch registers.
     vmovq(rdx, use_float(isa::rd(in.word), xmm0));

@@ -147,9 +147,9 @@ void Emitter::translate(unsigned size_log2, int pages, Label* slow) {
 
 Xbyak::RegExp Emitter::place(const GuestInstruction& in, const Access& access, int pages,
                              Label* slow) {
-    if (in_window() && !writes_addresses()) return in_window(in, access);
+    if (in_window() && !tells_accesses()) return in_window(in, access);
     address(in, access);
-    write_address();
+    tell_access();
     if (in_window()) return eax;
     translate(access.size_log2, pages, slow);
     return rcx + rax;
@@ -352,7 +352,7 @@ void Emitter::emit_run(const AccessRun& run) {
 // again what was done of it.
 bool Emitter::emit_multiple(const GuestInstruction& in) {
     const bool is_load = in.opcode == Opcode::Lmw;
-    if ((!is_load && in.opcode != Opcode::Stmw) || writes_addresses()) return false;
+    if ((!is_load && in.opcode != Opcode::Stmw) || tells_accesses()) return false;
     const unsigned first = isa::rd(in.word);
     if (is_load) store_all_pending();  // it may end in the middle, with some registers loaded
     Label *slow = new_label(), *done = new_label();
@@ -389,7 +389,7 @@ bool Emitter::emit_multiple(const GuestInstruction& in) {
 // dcbz, dcbzl
 bool Emitter::emit_zero_line(const GuestInstruction& in) {
     const bool is_zero = in.opcode == Opcode::Dcbz || in.opcode == Opcode::Dcbzl;
-    if (!is_zero || writes_addresses()) return false;
+    if (!is_zero || tells_accesses()) return false;
     const auto line = static_cast<int>(core_.model().cache_line);
     constexpr int kXmmBytes = 16;
     Label *slow = new_label(), *done = new_label();

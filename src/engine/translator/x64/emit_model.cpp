@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What blocks write down for the timing model (model_block.h).
+#include <bit>
+#include <cstddef>
+
+#include "core/timing/filters.h"
+#include "core/timing/pace.h"
 #include "engine/translator/x64/emitter.h"
 
 namespace perfvisor::engine::translator::x64 {
@@ -10,6 +15,27 @@ using core::timing::Instruction;
 using core::timing::SegmentEnd;
 
 constexpr int kWordBytes = 4;
+
+using core::timing::Filters;
+using core::timing::LineFilter;
+using core::timing::MemoryUse;
+
+constexpr int filter_offset(size_t offset) {
+    return state_offset(kFiltersOffset + offset);
+}
+int fetch_filter_offset(uint32_t pc) {
+    return filter_offset(offsetof(Filters, fetches) + 4 * size_t{LineFilter::set_of(pc)});
+}
+int taken_filter_offset(uint32_t pc) {
+    return filter_offset(offsetof(Filters, taken) +
+                         sizeof(Filters::Taken) * size_t{Filters::branch_set(pc)});
+}
+int not_taken_filter_offset(uint32_t pc) {
+    return filter_offset(offsetof(Filters, not_taken) + 4 * size_t{Filters::not_taken_place(pc)});
+}
+constexpr size_t known_offset(size_t offset) {
+    return offsetof(SegmentEnd, known) + offset;
+}
 
 }  // namespace
 
@@ -26,12 +52,15 @@ void Emitter::enter_model(const GuestInstruction& in) {
     if (!open_segment_) model.segments.emplace_back();
     core::timing::Segment& segment = model.segments.back();
     const Instruction described = core::timing::describe(in.word);
-    segment.add(described, in.pc, in.follows_taken, in.next_pc, writes_addresses());
+    segment.add(described, in.pc, in.follows_taken, in.next_pc, tells_accesses());
     const auto count = static_cast<uint32_t>(segment.entries().size());
     const Place place{&segment, count, segment.accesses(),
                       places_.back().more_ops + described.ops - 1};
     places_.push_back(place);
     open_segment_ = true;
+    size_before_ = getSize();
+    cold_before_ = cold_.size();
+    if (is_clock() && described.use == MemoryUse::None) look_at_fetch();
 }
 
 // The same instruction turned out to be the interpreter's. The model is told of it: it is not among
@@ -43,12 +72,16 @@ const ToldOp* Emitter::tell_model(const GuestInstruction& in, const interpreter:
     open_segment_ = false;
     ToldOp& told = model.told.emplace_back();
     told.both = {in.decoded.op, behind};
-    told.segment.add(core::timing::describe(in.word), in.pc, false, 0, writes_addresses());
+    told.segment.add(core::timing::describe(in.word), in.pc, false, 0, tells_accesses());
     told.end = {&told.segment, 1, SegmentEnd::Way::Along, 0, next_end_++};
+    told.rest = block_->count - number_of(in);
+    told.most_cycles = most_cycles_;
     return &told;
 }
 
 void Emitter::leave_model() {
+    setSize(size_before_);
+    cold_.resize(cold_before_);
     places_.pop_back();
     core::timing::Segment& segment = block_->model->segments.back();
     segment.remove_last();
@@ -62,17 +95,23 @@ Xbyak::Address Emitter::written_next() {
     return qword[rip + static_cast<const void*>(&shared().written.next)];
 }
 
-// The address is in eax.
+// The address of the instruction's access is in eax, and stays there. Clobbers rcx.
+void Emitter::tell_access() {
+    if (is_clock())
+        look_at_access();
+    else if (writes_addresses())
+        write_address();
+}
+
 void Emitter::write_address() {
-    if (!writes_addresses()) return;
     const unsigned number = places_.back().segment->accesses() - 1;
     mov(rcx, written_next());
     mov(dword[rcx + kWordBytes * static_cast<int>(Written::kWordsOfEnd + number)], eax);
 }
 
 // The instructions of the block before the `done`th have been executed. Clobbers rcx, rdx; where
-// an indirect branch goes to is in eax, and stays there.
-void Emitter::write_end(unsigned done, SegmentEnd::Way way, uint32_t target) {
+// an indirect branch goes to is in eax, and stays there. `rarely`: the code is cold.
+void Emitter::write_end(unsigned done, SegmentEnd::Way way, uint32_t target, bool rarely) {
     if (!models() || done == 0) return;
     const Place& place = places_[done];
     if (guest_->mode.model == ModelKind::Operations) {
@@ -83,6 +122,20 @@ void Emitter::write_end(unsigned done, SegmentEnd::Way way, uint32_t target) {
     if (!place.segment) return;  // the model was told of the last one
     const SegmentEnd* end = &block_->model->ends.emplace_back(
         SegmentEnd{place.segment, place.count, way, target, next_end_++});
+    if (is_clock()) {
+        Label* ended = new_label();
+        const AskedOp branch{place.segment,
+                             place.count - 1,
+                             block_->count - (done - 1),
+                             most_cycles_,
+                             way != SegmentEnd::Way::NotTaken,
+                             way == SegmentEnd::Way::Indirect,
+                             target,
+                             end};
+        if (way != SegmentEnd::Way::Along) look_at_branch(branch, ended);
+        end_segment(*end, ended, rarely);
+        return;
+    }
     auto words = static_cast<int>(Written::kWordsOfEnd + place.accesses);
     mov(rcx, written_next());
     mov(rdx, reinterpret_cast<uintptr_t>(end));
@@ -121,6 +174,154 @@ void Emitter::emit_last_told(const GuestInstruction& in) {
     const ToldOp* told = tell_model(in, interpreter::fall_through(1));
     mov(rax, reinterpret_cast<uintptr_t>(told));
     jump_to(calls().execute_last_told);
+}
+
+// ---- where only the clock runs ----
+
+// Goes to `out` where some cycles of the block might be too many. The budget is less already.
+void Emitter::look_at_time(Label& out) {
+    uint64_t most = core::timing::Pace::kMostUnderWay;
+    for (const GuestInstruction& in : guest_->instructions)
+        most += core::timing::Pace::most_cycles(core::timing::describe(in.word));
+    most_cycles_ = static_cast<uint32_t>(most);
+    mov(rcx, qword[kState + kCyclesLeftOffset]);
+    add(rcx, kBudget);
+    sub(rcx, qword[kState + total_offset(core::Total::StallCycles)]);
+    cmp(rcx, static_cast<int>(most));
+    jl(out);
+}
+
+// The last instruction of the segment begins a line that is fetched, or the segment: what it needs
+// of the line may not be there.
+bool Emitter::begins_line() const {
+    const auto& entries = places_.back().segment->entries();
+    if (entries.size() == 1) return true;
+    return entries.back().fetches && core::timing::MemorySystem::begins_line(
+                                         entries[entries.size() - 2].pc, entries.back().pc);
+}
+
+void Emitter::look_at_line(uint32_t pc, Label& asks) {
+    cmp(dword[kState + fetch_filter_offset(pc)],
+        static_cast<int>(pc & ~(LineFilter::kLineBytes - 1)));
+    jne(asks);
+}
+
+// Of an instruction that accesses nothing.
+void Emitter::look_at_fetch() {
+    if (!begins_line()) return;
+    const Place& place = places_.back();
+    Label *asks = new_label(), *asked = new_label();
+    look_at_line(place.segment->entries().back().pc, *asks);
+    L(*asked);
+    ask_access_later(asks, asked);
+}
+
+// Of one that does: its line, and what it accesses at eax.
+void Emitter::look_at_access() {
+    const Place& place = places_.back();
+    const core::timing::Segment::Entry& entry = place.segment->entries().back();
+    const MemoryUse use = entry.instruction.use;
+    Label *asks = new_label(), *asked = new_label();
+    if (begins_line()) look_at_line(entry.pc, *asks);
+    if (use == MemoryUse::Load || use == MemoryUse::Store) {
+        constexpr auto kBytes = static_cast<int>(LineFilter::kLineBytes);
+        const size_t filter =
+            use == MemoryUse::Load ? offsetof(Filters, loads) : offsetof(Filters, stores);
+        mov(ecx, eax);
+        shr(ecx, std::countr_zero(LineFilter::kLineBytes));
+        and_(ecx, static_cast<int>(LineFilter::kSets - 1));
+        mov(ecx, dword[kState + rcx * 4 + filter_offset(filter)]);
+        xor_(ecx, eax);
+        test(ecx, -kBytes | (entry.instruction.size - 1));  // misaligned ones are asked about
+        jne(*asks);
+    } else {
+        jmp(*asks);
+    }
+    L(*asked);
+    ask_access_later(asks, asked);
+}
+
+// The target of an indirect one is in eax. If it ends its segment it may do that, too, and goes to
+// `ended` then.
+void Emitter::look_at_branch(const AskedOp& branch, Label* ended) {
+    const uint32_t pc = branch.segment->entries()[branch.index].pc;
+    Label *asks = new_label(), *asked = new_label();
+    if (branch.taken) {
+        const int offset = taken_filter_offset(pc);
+        cmp(dword[kState + offset + static_cast<int>(offsetof(Filters::Taken, pc))],
+            static_cast<int>(pc));
+        jne(*asks);
+        const Xbyak::Address known_target =
+            dword[kState + offset + static_cast<int>(offsetof(Filters::Taken, target))];
+        if (branch.indirect)
+            cmp(known_target, eax);
+        else
+            cmp(known_target, static_cast<int>(branch.target));
+        jne(*asks);
+    } else {
+        cmp(dword[kState + not_taken_filter_offset(pc)], static_cast<int>(pc));
+        jne(*asks);
+    }
+    L(*asked);
+    const AskedOp* op = &block_->model->asked.emplace_back(branch);
+    later([this, asks, asked, op, ended] {
+        L(*asks);
+        mov(rdx, reinterpret_cast<uintptr_t>(op));
+        call(calls().ask_branch);
+        if (ended) {
+            test(edx, edx);
+            jnz(*ended);
+        }
+        jmp(*asked);
+    });
+}
+
+// A branch within a trace went where the trace goes on.
+void Emitter::look_at_passed_branch(bool taken, uint32_t target) {
+    if (!is_clock()) return;
+    const Place& place = places_.back();
+    look_at_branch({place.segment, place.count - 1, block_->count - index_, most_cycles_, taken,
+                    false, target},
+                   nullptr);
+}
+
+// Before the instruction. A deadline may be too near for what it may miss.
+void Emitter::ask_access_later(Label* asks, Label* asked) {
+    const Place& place = places_.back();
+    const AskedOp* op = &block_->model->asked.emplace_back(
+        AskedOp{place.segment, place.count - 1, block_->count - index_, most_cycles_});
+    Label* stopped = stopped_at(guest_->instructions[index_]);
+    later([this, asks, asked, op, stopped] {
+        L(*asks);
+        mov(rdx, reinterpret_cast<uintptr_t>(op));
+        call(calls().ask_access);
+        test(edx, edx);
+        jz(*asked);
+        jmp(*stopped);
+    });
+}
+
+void Emitter::end_segment(const SegmentEnd& end, Label* ended, bool rarely) {
+    using Known = SegmentEnd::Known;
+    mov(rdx, reinterpret_cast<uintptr_t>(&end));
+    if (rarely) {
+        call(calls().end_segment);
+        return;
+    }
+    Label* asks = new_label();
+    mov(ecx, dword[kState + kPaceOffset]);
+    cmp(ecx, dword[rdx + known_offset(offsetof(Known, from))]);
+    jne(*asks);
+    mov(ecx, dword[rdx + known_offset(offsetof(Known, to))]);
+    mov(dword[kState + kPaceOffset], ecx);
+    mov(rcx, qword[rdx + known_offset(offsetof(Known, stalls))]);
+    add(qword[kState + total_offset(core::Total::StallCycles)], rcx);
+    L(*ended);
+    later([this, asks, ended] {
+        L(*asks);
+        call(calls().end_segment);
+        jmp(*ended);
+    });
 }
 
 }  // namespace perfvisor::engine::translator::x64

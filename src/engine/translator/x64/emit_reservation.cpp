@@ -35,7 +35,7 @@ bool Emitter::emit_load_reserve(const GuestInstruction& in) {
     Label *slow = new_label(), *taken = new_label(), *loaded = new_label();
     Label* stopped = stopped_at(in);
     address(in, {kWordLog2, true, false});
-    write_address();
+    tell_access();
     translate(kWordLog2, kReadPages, slow);
     add(rcx, rax);
     find_reservation_entry();
@@ -78,9 +78,9 @@ bool Emitter::emit_store_conditional(const GuestInstruction& in) {
     Label *slow = new_label(), *none = new_label(), *lost = new_label(), *changed = new_label(),
           *failed = new_label(), *known = new_label(), *done = new_label();
     Label* stopped = stopped_at(in);
-    pending_[0] = {};
     address(in, {kWordLog2, true, false});
-    write_address();
+    tell_access();
+    pending_[0] = {};
     translate(kWordLog2, kWritePages, slow);
     add(rcx, rax);
     cmp(qword[kState + kReserveAddressOffset], rcx);

@@ -66,6 +66,7 @@ void Emitter::emit(const GuestBlock& guest, Block& block) {
     Label* out = new_label();
     sub(kBudget, static_cast<int>(block.count));
     js(*out);
+    if (is_clock()) look_at_time(*out);
     later([this, out] {
         L(*out);
         leave(Exit::Budget, guest_->pc, 0, {});
@@ -73,7 +74,7 @@ void Emitter::emit(const GuestBlock& guest, Block& block) {
     if (!guest.is_trace) count_heat();
     for (index_ = 0; index_ < guest.instructions.size(); ++index_) {
         const AccessRun run =
-            writes_addresses() || in_window() ? AccessRun{} : access_run_at(guest, index_);
+            tells_accesses() || in_window() ? AccessRun{} : access_run_at(guest, index_);
         if (run.count != 0) {
             for (unsigned n = 0; models() && n < run.count; ++n)
                 enter_model(guest.instructions[index_ + n]);
@@ -181,8 +182,8 @@ bool Emitter::emit_native(const GuestInstruction& in) {
         case isa::Opcode::Dcbtst:
         case isa::Opcode::Dcba:
         case isa::Opcode::Dcbal:
-            if (writes_addresses()) address(in, {0, true, false});
-            write_address();
+            if (tells_accesses()) address(in, {0, true, false});
+            tell_access();
             return true;
         case isa::Opcode::Isync:
         case isa::Opcode::Icbt:
@@ -273,7 +274,7 @@ void Emitter::leave_stopped(const GuestInstruction& in, unsigned index,
     Label* changed = new_label();
     cmp(edx, static_cast<uint32_t>(kStopped));
     jne(*changed);
-    write_end(index, Way::Along);
+    write_end(index, Way::Along, 0, true);
     leave(Exit::Fault, in.pc, index, in.before, nullptr, &pending);
     L(*changed);
     leave_behind(in, index, pending);
@@ -284,7 +285,7 @@ void Emitter::leave_behind(const GuestInstruction& in, unsigned index,
     Counts counts = in.before;
     counts.loads += in.decoded.loads;
     counts.stores += in.decoded.stores;
-    write_end(index + 1, Way::Along);
+    write_end(index + 1, Way::Along, 0, true);
     leave(Exit::Return, in.pc + 4, index + 1, counts, nullptr, &pending);
 }
 

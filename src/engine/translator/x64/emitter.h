@@ -121,13 +121,27 @@ class Emitter : private Xbyak::CodeGenerator {
 
     // ---- emit_model.cpp: what the timing model is told of ----
     bool models() const { return guest_->mode.model != ModelKind::None; }
+    bool is_clock() const { return guest_->mode.model == ModelKind::Clock; }
     bool writes_addresses() const { return guest_->mode.model == ModelKind::Addresses; }
+    bool tells_accesses() const { return writes_addresses() || is_clock(); }
     void begin_model();
     void enter_model(const GuestInstruction& in);
     void leave_model();
     const ToldOp* tell_model(const GuestInstruction& in, const interpreter::Op& behind);
+    void tell_access();
     void write_address();
-    void write_end(unsigned done, core::timing::SegmentEnd::Way way, uint32_t target = 0);
+    // ModelKind::Clock.
+    void look_at_time(Label& out);
+    void look_at_fetch();
+    void look_at_line(uint32_t pc, Label& asks);
+    void look_at_access();
+    void look_at_branch(const AskedOp& branch, Label* ended);
+    void look_at_passed_branch(bool taken, uint32_t target);
+    void ask_access_later(Label* asks, Label* asked);
+    void end_segment(const core::timing::SegmentEnd& end, Label* ended, bool rarely);
+    bool begins_line() const;
+    void write_end(unsigned done, core::timing::SegmentEnd::Way way, uint32_t target = 0,
+                   bool rarely = false);
     void emit_told(const GuestInstruction& in);
     void emit_last_told(const GuestInstruction& in);
     Xbyak::Address written_next();
@@ -329,6 +343,8 @@ class Emitter : private Xbyak::CodeGenerator {
     std::vector<PendingFields> remembered_;
     std::vector<Place> places_;  // by number of instructions
     bool open_segment_ = false;
+    uint32_t most_cycles_ = 0;                  // of the block (Pace::most_cycles)
+    size_t size_before_ = 0, cold_before_ = 0;  // before enter_model() emitted something
     uint32_t next_end_ = core::timing::SegmentEnd::kNoEnd + 1;  // SegmentEnd::number
     struct Cold {
         void* closure;

@@ -84,6 +84,9 @@ constexpr int kReserveVersionOffset = state_offset(offsetof(core::CpuState, rese
 constexpr int kReservePausesOffset = state_offset(offsetof(core::CpuState, reserve_pauses));
 constexpr int kReserveSizeOffset = state_offset(offsetof(core::CpuState, reserve_size));
 constexpr int kFpscrOffset = state_offset(offsetof(core::CpuState, fpscr));
+constexpr int kPaceOffset = state_offset(offsetof(core::CpuState, pace));
+constexpr int kCyclesLeftOffset = state_offset(offsetof(core::CpuState, cycles_left));
+constexpr size_t kFiltersOffset = offsetof(core::CpuState, filters);
 constexpr int kBudgetOffset = state_offset(offsetof(core::CpuState, budget));
 
 // The page tables of PageMap::select, relative to the host's GS segment, which stands at its

@@ -49,6 +49,9 @@ class Generator : public Xbyak::CodeGenerator {
             calls.execute_zero = emit_execute(callbacks_.execute_zero);
             calls.enable_interrupts = emit_enable_interrupts();
             calls.execute_told = emit_execute(callbacks_.execute_told);
+            calls.ask_access = emit_ask(callbacks_.ask_access);
+            calls.ask_branch = emit_ask(callbacks_.ask_branch);
+            calls.end_segment = emit_ask(callbacks_.end_segment);
         }
         code.dispatch_edge = emit_dispatch_edge();
         code.dispatch = emit_dispatch();
@@ -262,6 +265,33 @@ class Generator : public Xbyak::CodeGenerator {
         align(16);
         const uint8_t* start = getCurr();
         call_access(function);
+        return start;
+    }
+    // The timing model computes nothing in floating point: MXCSR stays.
+    template <typename F>
+    const uint8_t* emit_ask(F* function) {
+        align(16);
+        const uint8_t* start = getCurr();
+        const auto kept = {rax, rsi, rdi, r8, r9, r10, r11};
+        constexpr int kAlignment = 8;
+        for (const auto& reg : kept)
+            push(reg);
+        sub(rsp, kAlignment);
+        mov(qword[kState + kBudgetOffset], kBudget);
+        movdqa(counts(), kCounts);
+        for (unsigned n = 0; floats_ && n < kPinnedFloats; ++n)
+            movq(qword[kState + fpr_offset(n)], Xbyak::Xmm(float_host(n)));
+        mov(rsi, rdx);
+        mov(edx, eax);
+        call_function(function);
+        mov(edx, eax);
+        for (unsigned n = 0; floats_ && n < kPinnedFloats; ++n)
+            movq(Xbyak::Xmm(float_host(n)), qword[kState + fpr_offset(n)]);
+        movdqa(kCounts, counts());
+        add(rsp, kAlignment);
+        for (auto reg = kept.end(); reg != kept.begin();)
+            pop(*--reg);
+        ret();
         return start;
     }
     const uint8_t* emit_enable_interrupts() {

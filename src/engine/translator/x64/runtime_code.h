@@ -10,9 +10,13 @@
 namespace perfvisor::engine::interpreter {
 struct Op;
 }
+namespace perfvisor::core::timing {
+struct SegmentEnd;
+}
 namespace perfvisor::engine::translator {
 struct ToldOp;
-}
+struct AskedOp;
+}  // namespace perfvisor::engine::translator
 
 namespace perfvisor::engine::translator::x64 {
 
@@ -59,6 +63,11 @@ struct Callbacks {
     // The same where the timing model is told of it.
     uint64_t (*execute_told)(void* engine, const ToldOp* op);
     uint64_t (*execute_last_told)(void* engine, const ToldOp* op);
+    // ModelKind::Clock: what an instruction is about to access, or where it branches; a segment's
+    // end.
+    uint64_t (*ask_access)(void* engine, const AskedOp* op, uint64_t ea);
+    uint64_t (*ask_branch)(void* engine, const AskedOp* op, uint64_t target);
+    uint64_t (*end_segment)(void* engine, const core::timing::SegmentEnd* end);
 };
 
 // Addresses in the view to write, as emitted code refers to them.
@@ -87,6 +96,12 @@ struct RuntimeCode {
         const uint8_t* execute_last;       // rax: const Op*. Jumped to; the end of a block
         const uint8_t* execute_told;       // rax: const ToldOp*, and so on
         const uint8_t* execute_last_told;
+        // rdx: const AskedOp*, or const SegmentEnd*; keep all but rcx and rdx; give
+        // edx, the status
+        const uint8_t* ask_access;  // eax: the address
+        // eax: the target, of an indirect branch. kChanged: its segment has been ended, too.
+        const uint8_t* ask_branch;
+        const uint8_t* end_segment;
     } calls[2];
     const uint8_t* end;  // first byte behind
 };

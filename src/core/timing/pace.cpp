@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The clock's pipeline and its penalties. The rules are those of docs/timing.md, "The clock".
+#include "core/timing/pace.h"
+
+#include <algorithm>
+#include <cstddef>
+
+namespace perfvisor::core::timing {
+namespace {
+
+using N = PipelineNumbers;
+
+// Accesses that hit, by what they do. None has the address of another.
+constexpr unsigned kMostWords = 32;
+constexpr uint64_t kLoaded = 0x10, kStored = 0x20;
+std::array<DataPart, kMostWords> ideal(bool store, bool waits) {
+    std::array<DataPart, kMostWords> parts;
+    parts.fill({.physical = store ? kStored : kLoaded, .store = store, .waits = waits});
+    return parts;
+}
+const std::array<DataPart, kMostWords> kLoads = ideal(false, true), kStores = ideal(true, true),
+                                       kTouches = ideal(false, false);
+
+std::span<const DataPart> parts_of(const Instruction& in, unsigned words) {
+    words = std::min(words, kMostWords);
+    switch (in.use) {
+        case MemoryUse::None:
+            return {};
+        case MemoryUse::Store:
+        case MemoryUse::Allocate:
+            return {kStores.data(), words};
+        case MemoryUse::Touch:
+        case MemoryUse::TouchForStore:
+            return {kTouches.data(), words};
+        default:
+            return {kLoads.data(), words};
+    }
+}
+
+unsigned words_of(const Instruction& in) {
+    return in.first == kNoRegister ? 1 : in.ops;
+}
+
+const std::array<uint64_t, Pipeline::kStores> kStoredThere = [] {
+    std::array<uint64_t, Pipeline::kStores> same;
+    same.fill(kStored);
+    return same;
+}();
+
+}  // namespace
+
+Pace::Pace() {
+    restart();
+}
+
+void Pace::restart() {
+    memo_.forget();
+    pipeline_.restart();
+    loads_ = {};
+    store_ = {};
+}
+
+void Pace::mirror(const Pace& from) {
+    memo_.forget();
+    pipeline_.mirror(from.pipeline_);
+    if (from.memo_.resting()) from.memo_.wake(pipeline_, kStoredThere);
+    loads_ = from.loads_;
+    store_ = from.store_;
+}
+
+void Pace::wake() {
+    if (!memo_.resting()) return;
+    memo_.wake(pipeline_, kStoredThere);
+    memo_.forget();
+}
+
+// ---- what misses cost ----
+
+namespace {
+
+uint64_t latency_of(Level level) {
+    return level == Level::L1 ? 0 : level == Level::L2 ? N::kL2Latency : N::kMemoryLatency;
+}
+
+}  // namespace
+
+uint64_t Pace::fetched(const FetchResult& fetch) const {
+    return latency_of(fetch.level) + (fetch.mmu_miss ? N::kL2MmuLatency : 0);
+}
+
+uint64_t Pace::accessed(const Instruction& in, std::span<const DataPart> parts, unsigned words,
+                        uint64_t number) {
+    uint64_t cycles = parts.size() > words ? parts.size() - words : 0;
+    for (const DataPart& part : parts) {
+        if (part.mmu_miss) cycles += N::kL2MmuLatency;
+        const uint64_t latency = latency_of(part.level);
+        if (latency == 0 || !part.waits) continue;
+        if (part.store) {
+            const uint64_t since = number - store_.number;
+            if (since < store_.latency) cycles += store_.latency - since;
+            store_ = {number, latency};
+            continue;
+        }
+        const auto loaded = [&](uint8_t reg) {
+            return reg < 32 && (loads_.registers >> reg & 1) != 0;
+        };
+        const bool beside = loads_.count != 0 && loads_.count < N::kLineFillBuffers &&
+                            number - loads_.number < N::kCompletionQueue && !part.inhibited &&
+                            !loaded(in.base) && !loaded(in.index);
+        if (beside) {
+            cycles += latency - std::min(latency, loads_.latency);
+            loads_.latency = std::max(latency, loads_.latency);
+        } else {
+            cycles += latency;
+            loads_ = {number, latency, 0, 0};
+        }
+        ++loads_.count;
+        for (const uint8_t reg : in.results)
+            if (reg < 32 && !(in.ops == 2 && reg == in.base)) loads_.registers |= 1u << reg;
+    }
+    return cycles;
+}
+
+uint64_t Pace::most_cycles(const Instruction& in) {
+    const bool restarts = in.branch || in.refetches || in.serializes;
+    return std::max(in.latency, in.occupancy) + (restarts ? 8u : 2u) + words_of(in);
+}
+
+// ---- the pipeline ----
+
+uint64_t Pace::complete(const Instruction& in, bool fetches, unsigned words,
+                        Prediction prediction) {
+    wake();
+    return pipeline_.complete(in, {.new_group = fetches}, parts_of(in, words), words, prediction);
+}
+
+uint64_t Pace::advance(const SegmentEnd& end, bool fetches, bool next_fetches,
+                       std::span<const uint16_t> wrong) {
+    if (!memo_.resting() && !memo_.begin(fetches)) return tell(end, fetches, wrong);
+    const PipelineMemo::Execution execution{end.number, fetches, wrong};
+    uint64_t cycles = 0;
+    if (wrong.size() > kMostWrong) {
+        wake();
+        return tell(end, fetches, wrong);
+    }
+    if (memo_.recall(execution, cycles)) return cycles;
+    wake();
+    cycles = tell(end, fetches, wrong);
+    memo_.remember(execution, cycles, unused_, next_fetches);
+    return cycles;
+}
+
+uint64_t Pace::tell(const SegmentEnd& end, bool fetches, std::span<const uint16_t> wrong) {
+    uint64_t cycles = 0;
+    for (unsigned n = 0; n < end.count; ++n) {
+        const Segment::Entry& entry = end.segment->entries()[n];
+        auto prediction = Prediction::Right;
+        bool begins = n == 0 ? fetches : entry.fetches;
+        for (const uint16_t one : wrong) {
+            if (one % kPrediction == n) prediction = static_cast<Prediction>(one / kPrediction);
+            if (one % kPrediction + 1 == n) begins = true;
+        }
+        const unsigned words = words_of(entry.instruction);
+        cycles += pipeline_.complete(entry.instruction, {.new_group = begins},
+                                     parts_of(entry.instruction, words), words, prediction);
+    }
+    return cycles;
+}
+
+void Pace::interrupt_taken(bool next_fetches) {
+    constexpr PipelineMemo::Execution kInterrupt{SegmentEnd::kNoEnd, false, {}};
+    uint64_t cycles = 0;
+    const bool rests = memo_.resting();
+    if (rests && memo_.recall(kInterrupt, cycles)) return;
+    wake();
+    pipeline_.refetch();
+    if (rests) memo_.remember(kInterrupt, cycles, unused_, next_fetches);
+}
+
+}  // namespace perfvisor::core::timing
