@@ -194,7 +194,11 @@ struct CpuState {
         uint32_t wanted = 0;
         uint32_t always = 0;
         uint32_t outside = 0;
-        uint32_t parts() const { return wanted | always | outside; }
+        uint32_t parts() const {
+            constexpr uint32_t kPipeline = timing_part::kPipeline;
+            const uint32_t own = (wanted & kPipeline) != 0 ? timing_part::kGuestsPipeline : 0;
+            return wanted | always | outside | own;
+        }
         bool any() const { return parts() != 0; }
     } model;
 

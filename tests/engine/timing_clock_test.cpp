@@ -162,6 +162,30 @@ TEST(TimingClock, WhatIsCountedBesideDoesNotChangeTheTime) {
     EXPECT_EQ(cycles, std::vector<uint64_t>(cycles.size(), cycles[0]));
 }
 
+// A store is still in its queue when the guest selects the event that a load would meet it in.
+TEST(TimingClock, TheGuestsPipelineBeginsEmptyWhoeverElseHasItRun) {
+    for (const uint32_t outside : {0u, core::timing_part::kAll}) {
+        TimingGuest guest;
+        guest.core().timing().set_drives_clock(true);
+        guest.state().model.outside = outside;
+        guest.program(fmt::format(R"(lis r4,4
+            lis r29,0x8000
+            mtpmr 400,r29
+            lis r28,{}
+            li r27,0
+            stw r3,0(r4)
+            mtpmr 144,r28
+            mtpmr 16,r27
+            mtpmr 400,r27
+            lwz r5,0(r4)
+            mtpmr 400,r29
+            wait 0)",
+                                  kCollision));
+        ASSERT_TRUE(guest.run(1000));
+        EXPECT_EQ(guest.core().perfmon().read(16), 0u) << outside;
+    }
+}
+
 TEST(TimingClock, CyclesAreCountedAsTheyPass) {
     TimingGuest guest;
     guest.core().timing().set_drives_clock(true);

@@ -16,6 +16,8 @@ constexpr uint32_t kMemory = 4;      // L1 MMUs, caches, bus
 constexpr uint32_t kPipeline = 8;    // issue, latencies, stalls, replays
 constexpr uint32_t kAll = 15;
 constexpr uint32_t kPace = 16;  // the clock's: it asks predictor and memory, too
+// The pipeline for a counter of the guest's own: it begins empty whoever else has it run.
+constexpr uint32_t kGuestsPipeline = 32;
 // Those that look at addresses of data.
 constexpr uint32_t kWithAddresses = kMemory | kPipeline | kPace;
 constexpr uint32_t kWithBranches = kPredictor | kWithAddresses;

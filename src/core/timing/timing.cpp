@@ -73,7 +73,7 @@ void Timing::set_drives_clock(bool on) {
 
 // A part keeps what it holds while it rests. The pipeline does not: nothing is under way in it.
 void Timing::start_parts(uint32_t wanted) {
-    if (wanted & ~parts_ & timing_part::kPipeline) {
+    if (wanted & ~parts_ & (timing_part::kPipeline | timing_part::kGuestsPipeline)) {
         memo_.forget();
         pipeline_.restart();
     }
