@@ -48,7 +48,6 @@ class Cache {
     explicit Cache(unsigned kibibytes) : sets_(kibibytes * 1024 / (kLineBytes * kWays)) {}
 
     void invalidate_all() { sets_.assign(sets_.size(), Set{}); }
-    unsigned sets() const { return static_cast<unsigned>(sets_.size()); }
     // The line is there and the last used of its set: using it again changes nothing.
     bool is_newest(uint32_t line) const { return sets_[set_of(line)].newest == line; }
 

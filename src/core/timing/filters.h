@@ -50,7 +50,6 @@ class LineFilter {
             forget_set(set);
         held_ = {};
     }
-    bool has(uint32_t ea) const { return lines_[set_of(ea)] == (ea & ~(kLineBytes - 1)); }
 
   private:
     // A line of another set.
