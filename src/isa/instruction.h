@@ -24,6 +24,7 @@ enum Flag : uint32_t {
     kUpdate = 1u << 9,       // A load or store that leaves its address in rA.
     kReadsCarry = 1u << 10,  // XER[CA]
     kWritesCarry = 1u << 11,
+    kConditionLogic = 1u << 12,  // crand and the others: crbD of crbA and crbB
 };
 
 // Categories of the Power ISA, to say which core has an instruction.

@@ -161,15 +161,6 @@ const char* operand_letters(Opcode opcode) {
             return "O";
         case Opcode::Dnh:
             return "yU";
-        case Opcode::Crand:
-        case Opcode::Crandc:
-        case Opcode::Creqv:
-        case Opcode::Crnand:
-        case Opcode::Crnor:
-        case Opcode::Cror:
-        case Opcode::Crorc:
-        case Opcode::Crxor:
-            return "yzw";
         case Opcode::Mcrf:
         case Opcode::Mcrfs:
             return "fg";
@@ -275,6 +266,7 @@ const char* operand_letters(Opcode opcode) {
             break;
     }
     const Instruction& row = describe(opcode);
+    if (row.flags & kConditionLogic) return "yzw";
     if (row.flags & (kLoad | kStore)) return row.pattern[16] == 'i' ? "dm" : "d0b";
     return "dab";
 }

@@ -91,17 +91,6 @@ void add_implied(const Instruction& row, uint32_t word, RegisterUse& use) {
         case Opcode::Bcctr:
             if (!(rd(word) & 16)) use.fields_read |= field(ra(word) / 4);
             break;
-        case Opcode::Crand:
-        case Opcode::Crandc:
-        case Opcode::Creqv:
-        case Opcode::Crnand:
-        case Opcode::Crnor:
-        case Opcode::Cror:
-        case Opcode::Crorc:
-        case Opcode::Crxor:  // the field's other bits stay as they are
-            use.fields_read |= field(ra(word) / 4) | field(rb(word) / 4) | field(rd(word) / 4);
-            use.fields_written |= field(rd(word) / 4);
-            break;
         case Opcode::AddicRc:
         case Opcode::AndiRc:
         case Opcode::AndisRc:
@@ -119,6 +108,10 @@ void add_implied(const Instruction& row, uint32_t word, RegisterUse& use) {
             break;
         default:
             break;
+    }
+    if (row.flags & kConditionLogic) {  // the field's other bits stay as they are
+        use.fields_read |= field(ra(word) / 4) | field(rb(word) / 4) | field(rd(word) / 4);
+        use.fields_written |= field(rd(word) / 4);
     }
     if (row.flags & kUpdate) use.writes |= bit(ra(word));
     if (record(word) && std::strchr(row.pattern, 'r'))

@@ -31,14 +31,6 @@ Kind kind_of(const isa::Instruction& row, uint32_t word) {
             return isa::spr(word) == kLr || isa::spr(word) == kCtr ? Kind::Plain : Kind::Unknown;
         case Opcode::Tw:
         case Opcode::Twi:
-        case Opcode::Crand:
-        case Opcode::Crandc:
-        case Opcode::Creqv:
-        case Opcode::Crnand:
-        case Opcode::Crnor:
-        case Opcode::Cror:
-        case Opcode::Crorc:
-        case Opcode::Crxor:
         case Opcode::Mcrf:
         case Opcode::Mcrxr:
         case Opcode::Mfcr:
@@ -64,7 +56,8 @@ Kind kind_of(const isa::Instruction& row, uint32_t word) {
     if (row.category != isa::Category::Base && row.category != isa::Category::FloatingPoint)
         return Kind::Unknown;
     if (row.flags & isa::kBranch) return Kind::MayLeave;
-    if (row.flags & (isa::kPrivileged | isa::kEndsBlock)) return Kind::Unknown;
+    if (row.flags & (isa::kPrivileged | isa::kEndsBlock | isa::kConditionLogic))
+        return Kind::Unknown;
     if (row.flags & (isa::kLoad | isa::kStore)) return Kind::MayLeave;
     if (!(row.flags & isa::kFloat)) return Kind::Plain;
     const bool compares = row.opcode == Opcode::Fcmpu || row.opcode == Opcode::Fcmpo;
