@@ -44,6 +44,7 @@ function(perfvisor_test name)
         set(T_TIMEOUT 120)
     endif()
     add_executable(${name} ${T_SOURCES})
+    target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/support)
     target_link_libraries(${name} PRIVATE perfvisor_options ${T_USES} GTest::gtest_main GTest::gmock)
     # What is tested is optimised; the tests themselves build in half the time without.
     target_compile_options(${name} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O1>)

@@ -75,7 +75,7 @@ class EventCount : public testing::TestWithParam<Count> {};
 
 TEST_P(EventCount, ComesFromItsTotal) {
     Machine m;
-    m.set(kPmlca0 + 2, event(GetParam().code));
+    m.set(kPmlca0 + 2, selects(GetParam().code));
     // A different number in each total tells which one was counted.
     for (unsigned t = 0; t < kTotalCount; ++t)
         m.state.totals.value[t] += 1000 + t;

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "core/perfmon.h"
+#include "perfmon_fields.h"
 
 namespace perfvisor::core {
 
@@ -23,15 +24,13 @@ constexpr CoreModel kTestModel{.name = "test",
                                .reset_pid_count = 1,
                                .categories = 0};
 
-constexpr unsigned kPmc0 = 16, kPmlca0 = 144, kPmlcb0 = 272, kPmgc0 = 400;
+using test::kPmc0, test::kPmlca0, test::kPmlcb0, test::kPmgc0;
+using test::off, test::on, test::pmp, test::selects;
+
 constexpr unsigned kUserPmc0 = 0, kUserPmlca0 = 128, kUserPmlcb0 = 256, kUserPmgc0 = 384;
 
-constexpr uint32_t event(unsigned code) {
-    return code << pmlca::kEventShift;
-}
-
 constexpr uint64_t kNever = UINT64_MAX;
-constexpr uint32_t kInstructions = event(2);
+constexpr uint32_t kInstructions = selects(2);
 
 // A CpuState and its PerfMon, seen as an engine that honours the contract of perfmon.h sees them.
 struct Machine {

@@ -251,7 +251,7 @@ class Duel {
     uint32_t random_lca() {
         constexpr unsigned kCodes[] = {0, 1,  2,  2,  8,  9,  10, 12, 13,  76,
                                        3, 82, 82, 83, 84, 85, 86, 90, 179, 255};
-        uint32_t value = event(kCodes[pick(std::size(kCodes))]);
+        uint32_t value = selects(kCodes[pick(std::size(kCodes))]);
         if (one_in(2)) value |= pmlca::kCE;
         for (const uint32_t bit : {pmlca::kFC, pmlca::kFCS, pmlca::kFCU, pmlca::kFCM1, pmlca::kFCM0,
                                    pmlca::kFCGS1, pmlca::kFCGS0})
@@ -338,7 +338,7 @@ TEST(PerfMonRandom, ARunContinuesFromRegistersReadAndWrittenBack) {
         Machine a;
         for (unsigned n = 0; n < kPmcs; ++n) {
             a.set(kPmc0 + n, 0x80000000 - 1 - static_cast<uint32_t>(random() % 64));
-            a.set(kPmlca0 + n, event(n % 2 ? 8 : 2) | pmlca::kCE);
+            a.set(kPmlca0 + n, selects(n % 2 ? 8 : 2) | pmlca::kCE);
         }
         a.set(kPmgc0, pmgc0::kPMIE | pmgc0::kFCECE);
         a.execute(random() % 32);

@@ -17,7 +17,7 @@ using namespace pmlca;
 TEST_F(PerfMonRule, ResetClearsEveryRegister) {
     for (unsigned n = 0; n < 4; ++n) {
         m.set(kPmc0 + n, 0x12345678);
-        m.set(kPmlca0 + n, kFC | event(5));
+        m.set(kPmlca0 + n, kFC | selects(5));
         m.set(kPmlcb0 + n, 0x3f);
     }
     m.set(kPmgc0, kFAC | kPMIE);
@@ -42,10 +42,10 @@ TEST_F(PerfMonRule, UserNumbersReflectTheSupervisorRegisters) {
     m.set(kPmgc0, kFAC | kFCECE);
     for (unsigned n = 0; n < 4; ++n) {
         m.set(kPmc0 + n, 100 + n);
-        m.set(kPmlca0 + n, kFC | event(20 + n));
+        m.set(kPmlca0 + n, kFC | selects(20 + n));
         m.set(kPmlcb0 + n, 30 + n);
         EXPECT_EQ(m.get(kUserPmc0 + n), 100 + n);
-        EXPECT_EQ(m.get(kUserPmlca0 + n), kFC | event(20 + n));
+        EXPECT_EQ(m.get(kUserPmlca0 + n), kFC | selects(20 + n));
         EXPECT_EQ(m.get(kUserPmlcb0 + n), 30 + n);
     }
     EXPECT_EQ(m.get(kUserPmgc0), kFAC | kFCECE);
@@ -158,7 +158,7 @@ TEST_F(PerfMonRule, CountingFromAWrittenValueBeginsWithTheNextInstruction) {
 TEST_F(PerfMonRule, ChangingTheEventKeepsTheCount) {
     m.mtpmr(kPmlca0, kInstructions);
     m.execute(5);
-    m.mtpmr(kPmlca0, event(8));
+    m.mtpmr(kPmlca0, selects(8));
     m.execute(5);
     m.add(Total::Branches, 2);
     EXPECT_EQ(m.get(kPmc0), 8u);
@@ -176,7 +176,7 @@ TEST_F(PerfMonRule, AWriteThatIsRefusedDoesNotCountTheMtpmr) {
 
 TEST_F(PerfMonRule, AnInstructionTakenBackIsNotCountedTwice) {
     m.mtpmr(kPmlca0, kInstructions);
-    m.set(kPmlca0 + 1, event(82));
+    m.set(kPmlca0 + 1, selects(82));
     m.execute(5);
     EXPECT_EQ(m.get(kPmc0), 5u);
     --m.state.totals[Total::Instructions];
@@ -382,7 +382,7 @@ TEST_F(PerfMonRule, WritingAnOverflowedValueSignalsAtOnce) {
 
 TEST_F(PerfMonRule, FceceFreezesAllCountersAtTheOverflow) {
     m.set(kPmlca0, kInstructions | kCE);
-    m.set(kPmlca0 + 1, event(8));
+    m.set(kPmlca0 + 1, selects(8));
     m.set(kPmc0, 0x7ffffffd);
     m.set(kPmgc0, kFCECE);
     EXPECT_EQ(m.pm.instructions_to_event(), 3u);
@@ -448,7 +448,7 @@ TEST_F(PerfMonRule, ADeadlineOfInstructionsIsExact) {
 }
 
 TEST_F(PerfMonRule, ADeadlineOfLoadsAllowsForMultiples) {
-    m.set(kPmlca0, event(9) | kCE);
+    m.set(kPmlca0, selects(9) | kCE);
     m.set(kPmgc0, kPMIE);
     m.set(kPmc0, 0x80000000 - 100);
     EXPECT_EQ(m.pm.instructions_to_event(), 4u);
@@ -459,7 +459,7 @@ TEST_F(PerfMonRule, ADeadlineOfLoadsAllowsForMultiples) {
 
 // The timing model's cycles have no bound an instruction: the model is asked to wait for them.
 TEST_F(PerfMonRule, ADeadlineOfCyclesIsOneInInstructionsUnlessTheTimingModelHasIt) {
-    m.set(kPmlca0, event(1) | kCE);
+    m.set(kPmlca0, selects(1) | kCE);
     m.set(kPmgc0, kPMIE);
     m.set(kPmc0, 0x80000000 - 1000);
     EXPECT_EQ(m.pm.instructions_to_event(), 1000u);
@@ -502,7 +502,7 @@ TEST_F(PerfMonRule, AnEventThatIsNotThereCountsNothing) {
         const Event* row = find_event(code);
         if (row && row->max_per_instruction) continue;
         m.set(kPmc0, 0x7fffffff);
-        m.set(kPmlca0, event(code) | kCE);
+        m.set(kPmlca0, selects(code) | kCE);
         EXPECT_EQ(m.pm.instructions_to_event(), kNever) << code;
         for (auto& total : m.state.totals.value)
             total += 1000;
@@ -576,8 +576,8 @@ TEST_F(PerfMonRule, WhatNoRegisterShowsCanBeSavedToo) {
 TEST_F(PerfMonRule, ReadingAndWritingBackEveryRegisterChangesNothing) {
     m.set(kPmc0, 0x7ffffff0);
     m.set(kPmlca0, kInstructions | kCE | kFCM1);
-    m.set(kPmlca0 + 1, event(8));
-    m.set(kPmlca0 + 2, event(83));
+    m.set(kPmlca0 + 1, selects(8));
+    m.set(kPmlca0 + 2, selects(83));
     m.set(kPmlcb0, 0x123);
     m.set(kPmgc0, kPMIE | kFCECE | kTBEE);
     m.execute(7);

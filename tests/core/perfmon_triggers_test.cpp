@@ -15,7 +15,7 @@ using namespace pmlca;
 
 TEST_F(PerfMonRule, AChainedCounterCountsRollOversToZero) {
     m.set(kPmlca0, kInstructions);
-    m.set(kPmlca0 + 1, event(82));
+    m.set(kPmlca0 + 1, selects(82));
     m.set(kPmc0, 0xfffffff0);
     m.execute(15);
     EXPECT_EQ(m.get(kPmc0 + 1), 0u);
@@ -28,9 +28,9 @@ TEST_F(PerfMonRule, AChainedCounterCountsRollOversToZero) {
 
 TEST_F(PerfMonRule, SeveralCountersMayBeChainedInAnyOrder) {
     m.set(kPmlca0 + 2, kInstructions);
-    m.set(kPmlca0, event(84));
-    m.set(kPmlca0 + 3, event(82));
-    m.set(kPmlca0 + 1, event(85));
+    m.set(kPmlca0, selects(84));
+    m.set(kPmlca0 + 3, selects(82));
+    m.set(kPmlca0 + 1, selects(85));
     for (unsigned n = 0; n < 4; ++n)
         m.set(kPmc0 + n, 0xffffffff);
     m.execute(1);
@@ -40,7 +40,7 @@ TEST_F(PerfMonRule, SeveralCountersMayBeChainedInAnyOrder) {
 
 TEST_F(PerfMonRule, AWriteToThePmcIsNoRollOver) {
     m.set(kPmlca0, kInstructions);
-    m.set(kPmlca0 + 1, event(82));
+    m.set(kPmlca0 + 1, selects(82));
     m.set(kPmc0, 0x80000000);
     m.set(kPmc0, 0);
     EXPECT_EQ(m.get(kPmc0 + 1), 0u);
@@ -48,7 +48,7 @@ TEST_F(PerfMonRule, AWriteToThePmcIsNoRollOver) {
 
 TEST_F(PerfMonRule, AFrozenCounterChainsNothing) {
     m.set(kPmlca0, kInstructions | kFCS);
-    m.set(kPmlca0 + 1, event(82));
+    m.set(kPmlca0 + 1, selects(82));
     m.set(kPmc0, 0xffffffff);
     m.execute(10);
     EXPECT_EQ(m.get(kPmc0 + 1), 0u);
@@ -56,7 +56,7 @@ TEST_F(PerfMonRule, AFrozenCounterChainsNothing) {
 
 TEST_F(PerfMonRule, AChainedCounterHasItsOwnFreezeBits) {
     m.set(kPmlca0, kInstructions);
-    m.set(kPmlca0 + 1, event(82) | kFCS);
+    m.set(kPmlca0 + 1, selects(82) | kFCS);
     m.set(kPmc0, 0xffffffff);
     m.execute(1);
     m.set_msr(msr::kPR);
@@ -68,20 +68,20 @@ TEST_F(PerfMonRule, ChainsInACircleCountNothing) {
     m.set(kPmgc0, kPMIE | kFCECE);
     for (unsigned n = 0; n < 4; ++n) {
         m.set(kPmc0 + n, 0x7fffffff);
-        m.set(kPmlca0 + n, event(82 + (n + 1) % 4) | kCE);
+        m.set(kPmlca0 + n, selects(82 + (n + 1) % 4) | kCE);
     }
     EXPECT_EQ(m.pm.instructions_to_event(), kNever);
     m.execute(uint64_t{1} << 40);
     for (unsigned n = 0; n < 4; ++n)
         EXPECT_EQ(m.get(kPmc0 + n), 0x7fffffffu);
-    m.set(kPmlca0, event(82) | kCE);  // its own wraps
+    m.set(kPmlca0, selects(82) | kCE);  // its own wraps
     m.execute(uint64_t{1} << 40);
     EXPECT_EQ(m.get(kPmc0), 0x7fffffffu);
 }
 
 TEST_F(PerfMonRule, TheDeadlineOfAChainIsItsLastCounters) {
     m.set(kPmlca0, kInstructions);
-    m.set(kPmlca0 + 1, event(82) | kCE);
+    m.set(kPmlca0 + 1, selects(82) | kCE);
     m.set(kPmgc0, kPMIE);
     m.set(kPmc0, 0xffffff00);
     m.set(kPmc0 + 1, 0x7fffffff);
@@ -96,8 +96,8 @@ TEST_F(PerfMonRule, TheDeadlineOfAChainIsItsLastCounters) {
 
 TEST_F(PerfMonRule, ADeadlineBeyond64BitsIsFarButNotLost) {
     m.set(kPmlca0, kInstructions);
-    m.set(kPmlca0 + 1, event(82));
-    m.set(kPmlca0 + 2, event(83) | kCE);
+    m.set(kPmlca0 + 1, selects(82));
+    m.set(kPmlca0 + 2, selects(83) | kCE);
     m.set(kPmgc0, kPMIE);
     EXPECT_GE(m.pm.instructions_to_event(), uint64_t{1} << 62);
 }
@@ -180,9 +180,9 @@ TEST_F(PerfMonRule, TheThresholdIsMultipliedByAPowerOfTwo) {
 }
 
 TEST_F(PerfMonRule, AThresholdEventCountsWhatLastedLonger) {
-    m.set(kPmlca0, event(76));
+    m.set(kPmlca0, selects(76));
     m.set(kPmlcb0, 0x100 | 5);  // 10 cycles
-    m.set(kPmlca0 + 1, event(77));
+    m.set(kPmlca0 + 1, selects(77));
     for (const uint64_t cycles : {9u, 10u, 11u, 12u})
         m.pm.occurred(76, cycles);
     m.pm.occurred(77, 1);
@@ -196,32 +196,20 @@ TEST_F(PerfMonRule, AThresholdEventCountsWhatLastedLonger) {
 
 TEST_F(PerfMonRule, OnlyPmc0AndPmc1HaveThresholdEvents) {
     for (unsigned n = 0; n < 4; ++n)
-        m.set(kPmlca0 + n, event(76));
+        m.set(kPmlca0 + n, selects(76));
     m.pm.occurred(76, 1);
     for (unsigned n = 0; n < 4; ++n)
         EXPECT_EQ(m.get(kPmc0 + n), n < 2 ? 1u : 0u);
 }
 
 TEST_F(PerfMonRule, AThresholdEventOverflowsAsOthersDo) {
-    m.set(kPmlca0, event(78) | kCE);
+    m.set(kPmlca0, selects(78) | kCE);
     m.set(kPmc0, 0x7fffffff);
     m.set(kPmgc0, kPMIE);
     EXPECT_EQ(m.pm.instructions_to_event(), 1u);
     m.pm.occurred(78, 1);
     EXPECT_TRUE(m.pending());
 }
-
-namespace {
-constexpr uint32_t on(uint32_t by) {
-    return by << 28;
-}
-constexpr uint32_t off(uint32_t by) {
-    return by << 24;
-}
-constexpr uint32_t pmp(uint32_t period) {
-    return period << 13;
-}
-}  // namespace
 
 TEST_F(PerfMonRule, ACounterWaitsForItsTriggerOn) {
     m.set(kPmlca0, kInstructions);

@@ -7,18 +7,12 @@
 
 #include "core/perfmon.h"
 #include "guest_harness.h"
+#include "perfmon_fields.h"
 
 namespace perfvisor::test {
 
 // Events (e500mc manual, table 9-47).
 constexpr unsigned kInstructions = 2, kBranches = 8, kLoads = 9, kStores = 10, kTaken = 13;
-
-constexpr unsigned kPmc0 = 16, kPmlca0 = 144, kPmlcb0 = 272, kPmgc0 = 400;
-
-// PMLCa of an event; | with core::pmlca's bits.
-constexpr uint32_t selects(unsigned event) {
-    return event << core::pmlca::kEventShift;
-}
 
 // li32 and mtpmr, three instructions; uses r3.
 inline std::string set_pmr(unsigned pmr, uint32_t value) {

@@ -45,15 +45,6 @@ const std::string kToUser = R"(
 
 constexpr const char* kSpinTo2000 = " li r5,1000\n mtctr r5\n spin: nop\n bdnz spin\n";
 
-constexpr uint32_t on(uint32_t by) {
-    return by << 28;
-}
-constexpr uint32_t off(uint32_t by) {
-    return by << 24;
-}
-constexpr uint32_t pmp(uint32_t period) {
-    return period << 13;
-}
 // mtspr DEVENT with DVTn; uses r3.
 std::string notify(unsigned n) {
     return " li r3," + number(0x80 >> n) + "\n mtspr 975,r3\n";

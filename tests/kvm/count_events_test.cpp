@@ -6,15 +6,16 @@
 #include <thread>
 
 #include "core/pm_events.h"
+#include "perfmon_fields.h"
 #include "soft_guest.h"
 
 namespace perfvisor::kvm {
 namespace {
 
 using namespace guest;
+using namespace test;
 
 constexpr unsigned kInstructions = 2, kMispredictions = 15, kDataReloads = 41;
-constexpr unsigned kPmc0 = 16, kPmlca0 = 144;
 constexpr uint32_t kFCS = 0x40000000, kFCU = 0x20000000;
 
 std::vector<uint32_t> modelled_events() {

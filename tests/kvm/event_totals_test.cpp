@@ -6,12 +6,14 @@
 #include <thread>
 
 #include "core/pm_events.h"
+#include "perfmon_fields.h"
 #include "soft_guest.h"
 
 namespace perfvisor::kvm {
 namespace {
 
 using namespace guest;
+using namespace test;
 
 constexpr unsigned kInstructions = 2, kBranches = 12, kTakenBranches = 13, kLoads = 9, kStores = 10,
                    kInterrupts = 86;
@@ -133,7 +135,6 @@ TEST(EventTotals, OfAGuestThatWaitsComeAtOnce) {
 // difference in its course shows in its registers at the end.
 kvm_regs course_of_a_guest(const std::function<void(SoftGuest&, const Running&)>& meanwhile) {
     constexpr uint32_t kDie = 0x04000000, kAre = 0x00400000;
-    constexpr unsigned kPmc0 = 16, kPmlca0 = 144, kPmgc0 = 400;
     FakePmc pmc;
     SoftOptions options = SoftGuest::virtual_clock();
     options.pmc = &pmc;

@@ -6,21 +6,18 @@
 #include <memory>
 #include <random>
 
+#include "perfmon_fields.h"
 #include "soft_guest.h"
 
 namespace perfvisor::kvm {
 namespace {
 
 using namespace guest;
+using namespace test;
 
-constexpr unsigned kPmc0 = 16, kPmlca0 = 144, kPmlcb0 = 272, kPmgc0 = 400;
 constexpr uint32_t kCE = 0x04000000, kFCM0 = 0x08000000, kPMIE = 0x40000000, kTBEE = 0x100;
 constexpr uint32_t kMsrPMM = 0x4;
 constexpr uint32_t kLog = 0x20000;
-
-constexpr uint32_t selects(uint32_t event) {
-    return event << 16;
-}
 
 Code set_pmr(unsigned pmr, uint32_t value) {
     return load(3, value) + Code{mtpmr(pmr, 3)};

@@ -4,14 +4,15 @@
 #include <algorithm>
 #include <random>
 
+#include "perfmon_fields.h"
 #include "soft_guest.h"
 
 namespace perfvisor::kvm {
 namespace {
 
 using namespace guest;
+using namespace test;
 
-constexpr unsigned kPmc0 = 16, kPmlca0 = 144, kPmgc0 = 400;
 constexpr uint32_t kCompletedInstructions = 2 << 16, kConditionEnable = 0x04000000,
                    kInterruptEnable = 0x40000000;
 const std::vector<unsigned> kPmrs = {16, 17, 18, 19, 144, 145, 146, 147, 272, 273, 274, 275, 400};
