@@ -75,32 +75,36 @@ unsigned Mmu::set_of(uint64_t ea) const {
     return static_cast<unsigned>(ea >> 12) & (model_.tlb0_entries / model_.tlb0_ways - 1);
 }
 
-// An entry matches by address, address space and process; TID 0 is every process's. Where software
-// lets several entries match, TLB0 and then the lowest index wins: the architecture leaves it open.
-std::optional<Mmu::Position> Mmu::find(uint64_t ea, unsigned as, uint32_t pid) const {
-    const auto matches = [&](const TlbEntry& entry) {
-        return entry.valid && ea - entry.ea < entry.size && entry.ts == as &&
-               (entry.tid == 0 || entry.tid == pid);
-    };
+template <typename What>
+bool Mmu::any_candidate(uint64_t ea, What what) const {
     const unsigned first = set_of(ea) * model_.tlb0_ways;
-    for (unsigned way = 0; way < model_.tlb0_ways; ++way)
-        if (matches(tlb_[0][first + way])) return Position{0, first + way};
+    for (unsigned index = first; index < first + model_.tlb0_ways; ++index)
+        if (tlb_[0][index].valid && what(Position{0, index}, tlb_[0][index])) return true;
     for (const uint8_t index : tlb1_valid_)
-        if (matches(tlb_[1][index])) return Position{1, index};
-    return std::nullopt;
+        if (what(Position{1, index}, tlb_[1][index])) return true;
+    return false;
+}
+
+// An entry matches by address, address space and process; TID 0 is every process's. Where software
+// lets several entries match, the first wins: the architecture leaves it open.
+std::optional<Mmu::Position> Mmu::find(uint64_t ea, unsigned as, uint32_t pid) const {
+    std::optional<Position> found;
+    any_candidate(ea, [&](Position position, const TlbEntry& entry) {
+        const bool matches =
+            ea - entry.ea < entry.size && entry.ts == as && (entry.tid == 0 || entry.tid == pid);
+        if (matches) found = position;
+        return matches;
+    });
+    return found;
 }
 
 bool Mmu::has_one_entry(uint64_t ea, unsigned as) const {
     ea &= ea_mask_;
     unsigned count = 0;
-    const auto add = [&](const TlbEntry& entry) {
-        if (entry.valid && ea - entry.ea < entry.size && entry.ts == as) ++count;
-    };
-    const unsigned first = set_of(ea) * model_.tlb0_ways;
-    for (unsigned way = 0; way < model_.tlb0_ways; ++way)
-        add(tlb_[0][first + way]);
-    for (const uint8_t index : tlb1_valid_)
-        add(tlb_[1][index]);
+    any_candidate(ea, [&](Position, const TlbEntry& entry) {
+        count += ea - entry.ea < entry.size && entry.ts == as;
+        return count > 1;
+    });
     return count == 1;
 }
 
@@ -158,20 +162,11 @@ void Mmu::replace(Position position, const TlbEntry& entry) {
 }
 
 bool Mmu::overlaps_another(Position position) const {
-    const TlbEntry& entry = tlb_[position.tlb][position.index];
-    const auto overlaps = [&](const TlbEntry& other) {
-        return &other != &entry && other.valid && other.ea - entry.ea < entry.size;
-    };
-    const auto covers = [&](const TlbEntry& other) {
-        return &other != &entry && other.valid && entry.ea - other.ea < other.size;
-    };
-    for (const uint8_t index : tlb1_valid_)
-        if (overlaps(tlb_[1][index]) || covers(tlb_[1][index])) return true;
     if (position.tlb == 1) return true;  // rare enough not to search all of TLB0
-    const unsigned first = position.index - position.index % model_.tlb0_ways;
-    for (unsigned way = 0; way < model_.tlb0_ways; ++way)
-        if (overlaps(tlb_[0][first + way])) return true;
-    return false;
+    const TlbEntry& entry = tlb_[0][position.index];
+    return any_candidate(entry.ea, [&](Position, const TlbEntry& other) {
+        return &other != &entry && entry.ea - other.ea < other.size;
+    });
 }
 
 void Mmu::set_entry(unsigned tlb, unsigned index, const TlbEntry& entry) {

@@ -173,6 +173,10 @@ class Mmu {
         ++generations_[bit];
         ++epoch_;
     }
+    // Asks what(position, entry) of the valid entries that may hold an address, until it says true;
+    // tells whether it did. TLB0 comes first, and the lowest index.
+    template <typename What>
+    bool any_candidate(uint64_t ea, What what) const;
     std::optional<Position> find(uint64_t ea, unsigned as, uint32_t pid) const;
     // The entry that MAS0 (TLBSEL, ESEL) and MAS2 (EPN) name; nothing for a TLB not there.
     std::optional<Position> selected() const;
