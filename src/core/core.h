@@ -96,6 +96,11 @@ class Core {
     bool load(uint64_t ea, T& value);
     template <typename T>
     bool store(uint64_t ea, T value);
+    // Their beginning: what the inline translation cache answers. False: nothing has happened.
+    template <typename T>
+    bool load_inline(uint64_t ea, T& value) const;
+    template <typename T>
+    bool store_inline(uint64_t ea, T value);
 
     // The general road of load and store: any size 1-64, any alignment, page crossing,
     // little-endian pages, MMIO, pages with code, DAC. `bytes` in memory order of a big-endian
@@ -374,30 +379,41 @@ inline T from_big_endian(T value) {
 }
 
 template <typename T>
-inline bool Core::load(uint64_t ea, T& value) {
+[[gnu::always_inline]] inline bool Core::load_inline(uint64_t ea, T& value) const {
     const FastTlbEntry& entry = state.fast_tlb[fast_tlb_index(ea)];
     // The last byte's page: an access that crosses into the next page does not match.
     const uint64_t tag = ((ea + sizeof(T) - 1) & kPageMask) | state.data_context;
-    T raw;
-    if (entry.read_tag == tag) [[likely]] {
-        raw =
-            read_guest<T>(reinterpret_cast<const void*>(static_cast<uintptr_t>(entry.addend + ea)));
-    } else if (!load_bytes(ea, &raw, sizeof(T))) {
+    if (entry.read_tag != tag) [[unlikely]]
         return false;
-    }
+    value = from_big_endian(
+        read_guest<T>(reinterpret_cast<const void*>(static_cast<uintptr_t>(entry.addend + ea))));
+    return true;
+}
+
+template <typename T>
+[[gnu::always_inline]] inline bool Core::store_inline(uint64_t ea, T value) {
+    const FastTlbEntry& entry = state.fast_tlb[fast_tlb_index(ea)];
+    const uint64_t tag = ((ea + sizeof(T) - 1) & kPageMask) | state.data_context;
+    if (entry.write_tag != tag) [[unlikely]]
+        return false;
+    write_guest<T>(reinterpret_cast<void*>(static_cast<uintptr_t>(entry.addend + ea)),
+                   from_big_endian(value));
+    return true;
+}
+
+template <typename T>
+inline bool Core::load(uint64_t ea, T& value) {
+    if (load_inline(ea, value)) return true;
+    T raw;
+    if (!load_bytes(ea, &raw, sizeof(T))) return false;
     value = from_big_endian(raw);
     return true;
 }
 
 template <typename T>
 inline bool Core::store(uint64_t ea, T value) {
-    const FastTlbEntry& entry = state.fast_tlb[fast_tlb_index(ea)];
-    const uint64_t tag = ((ea + sizeof(T) - 1) & kPageMask) | state.data_context;
+    if (store_inline(ea, value)) return true;
     const T raw = from_big_endian(value);
-    if (entry.write_tag == tag) [[likely]] {
-        write_guest(reinterpret_cast<void*>(static_cast<uintptr_t>(entry.addend + ea)), raw);
-        return true;
-    }
     return store_bytes(ea, &raw, sizeof(T));
 }
 

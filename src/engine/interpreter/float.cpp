@@ -178,7 +178,7 @@ template <typename W, bool Single, Form kForm, bool Update>
 const Op* load(Core& core, const Op* op) {
     const W ea = effective_address<W, kForm>(core, op);
     Stored<Single> value;
-    if (!load_inline(core, ea, value)) return load_slow<W, Single, kForm, Update>(core, op);
+    if (!core.load_inline(ea, value)) return load_slow<W, Single, kForm, Update>(core, op);
     core.state.fpr[op->d] = from_memory(value);
     if constexpr (Update) put<W>(core, op->a, ea);
     return next(core, op);
@@ -194,7 +194,7 @@ template <typename W, bool Single, Form kForm, bool Update>
 template <typename W, bool Single, Form kForm, bool Update>
 const Op* store(Core& core, const Op* op) {
     const W ea = effective_address<W, kForm>(core, op);
-    if (!store_inline(core, ea, to_memory<Single>(core.state.fpr[op->d])))
+    if (!core.store_inline(ea, to_memory<Single>(core.state.fpr[op->d])))
         return store_slow<W, Single, kForm, Update>(core, op);
     if constexpr (Update) put<W>(core, op->a, ea);
     return next(core, op);

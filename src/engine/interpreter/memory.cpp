@@ -43,6 +43,7 @@ template <typename Word, typename T, bool Update, bool Swap>
     return next(core, op);
 }
 
+// Beside the common road, which so needs no stack.
 template <typename Word, typename T, Form kForm, bool Update, bool Swap>
 [[gnu::noinline]] const Op* load_slow(Core& core, const Op* op) {
     const Word ea = effective_address<Word, kForm>(core, op);
@@ -56,7 +57,7 @@ template <typename Word, typename T, Form kForm, bool Update, bool Swap>
 const Op* load(Core& core, const Op* op) {
     const Word ea = effective_address<Word, kForm>(core, op);
     std::make_unsigned_t<T> value;
-    if (!load_inline(core, ea, value)) return load_slow<Word, T, kForm, Update, Swap>(core, op);
+    if (!core.load_inline(ea, value)) return load_slow<Word, T, kForm, Update, Swap>(core, op);
     return finish_load<Word, T, Update, Swap>(core, op, ea, value);
 }
 
@@ -76,7 +77,7 @@ const Op* store(Core& core, const Op* op) {
     const Word ea = effective_address<Word, kForm>(core, op);
     T value = static_cast<T>(get<Word>(core, op->d));
     if constexpr (Swap) value = swap_bytes(value);
-    if (!store_inline(core, ea, value)) return store_slow<Word, T, kForm, Update, Swap>(core, op);
+    if (!core.store_inline(ea, value)) return store_slow<Word, T, kForm, Update, Swap>(core, op);
     if constexpr (Update) put<Word>(core, op->a, ea);
     return next(core, op);
 }

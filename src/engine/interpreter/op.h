@@ -5,7 +5,6 @@
 #include <cstdint>
 
 #include "core/core.h"
-#include "core/host_access.h"
 #include "isa/instruction.h"
 
 namespace perfvisor::engine::interpreter {
@@ -45,29 +44,6 @@ template <typename Word>
 template <typename Word>
 [[gnu::always_inline]] inline Word immediate(const Op* op) {
     return static_cast<Word>(static_cast<int64_t>(op->imm));
-}
-
-// Accesses that the inline translation cache answers, as Core::load and store begin. Handlers try
-// these first and leave the rest to a function of its own, so that the common path needs no stack.
-template <typename T>
-[[gnu::always_inline]] inline bool load_inline(const core::Core& core, uint64_t ea, T& value) {
-    const core::FastTlbEntry& entry = core.state.fast_tlb[core::fast_tlb_index(ea)];
-    const uint64_t tag = ((ea + sizeof(T) - 1) & core::kPageMask) | core.state.data_context;
-    if (entry.read_tag != tag) [[unlikely]]
-        return false;
-    value = core::from_big_endian(core::read_guest<T>(
-        reinterpret_cast<const void*>(static_cast<uintptr_t>(entry.addend + ea))));
-    return true;
-}
-template <typename T>
-[[gnu::always_inline]] inline bool store_inline(core::Core& core, uint64_t ea, T value) {
-    const core::FastTlbEntry& entry = core.state.fast_tlb[core::fast_tlb_index(ea)];
-    const uint64_t tag = ((ea + sizeof(T) - 1) & core::kPageMask) | core.state.data_context;
-    if (entry.write_tag != tag) [[unlikely]]
-        return false;
-    core::write_guest<T>(reinterpret_cast<void*>(static_cast<uintptr_t>(entry.addend + ea)),
-                         core::from_big_endian(value));
-    return true;
 }
 
 // The record form's CR0.
