@@ -131,7 +131,7 @@ void execute(benchmark::State& bench, EngineKind kind, const char* program) {
     Guest guest(kind);
     guest.program(program);
     const uint64_t before = guest.total(Total::Instructions);
-    for (auto _ : bench)
+    while (bench.KeepRunning())
         guest.engine().run(kSlice);
     bench.counters["instr/s"] =
         benchmark::Counter(static_cast<double>(guest.total(Total::Instructions) - before),

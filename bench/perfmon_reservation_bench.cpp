@@ -62,7 +62,7 @@ void reserve_and_release(benchmark::State& state, HolderClass holder_class, Time
         state.SkipWithError("the other holders could not reserve");
         return;
     }
-    for (auto _ : state) {
+    while (state.KeepRunning()) {
         const auto start = std::chrono::steady_clock::now();
         auto reservation = contended.reserve();
         const auto reserved = std::chrono::steady_clock::now();
@@ -79,7 +79,7 @@ void reserve_and_release(benchmark::State& state, HolderClass holder_class, Time
 
 void status(benchmark::State& state) {
     Contended contended(HolderClass::kGuest, static_cast<int>(state.range(0)));
-    for (auto _ : state)
+    while (state.KeepRunning())
         benchmark::DoNotOptimize(contended.registry().status());
 }
 

@@ -34,6 +34,7 @@ std::optional<SignalEvents::Event> SignalEvents::next() const {
 
 Result<Child> Child::start(const std::vector<std::string>& command, const SignalEvents& signals) {
     std::vector<char*> argv;
+    argv.reserve(command.size() + 1);
     for (const std::string& word : command)
         argv.push_back(const_cast<char*>(word.c_str()));
     argv.push_back(nullptr);

@@ -51,7 +51,7 @@ std::string unknown_option(const CLI::App& command, const std::vector<std::strin
     for (size_t i = 1; i < arguments.size(); ++i) {
         const std::string& argument = arguments[i];
         if (argument.size() < 2 || argument[0] != '-' || argument == "--") break;
-        const std::string name = argument.substr(0, argument.find('='));
+        std::string name = argument.substr(0, argument.find('='));
         if (!command.get_option_no_throw(name) &&
             (argument[1] == '-' || !are_letters(command, argument)))
             return name;

@@ -170,7 +170,7 @@ class StatRun {
         if (!options_.command.empty()) {
             auto started = Child::start(options_.command, signals_);
             if (!started) return tl::unexpected(started.error());
-            child_ = std::move(*started);
+            child_ = *started;
         }
         if (options_.interval > 0 && options_.style() == StatStyle::Text)
             print(format_interval_heading(options_.no_aggregation));
