@@ -16,7 +16,7 @@ void BranchPredictor::invalidate() {
         none.age[way] = static_cast<uint8_t>(way);
     sets_.fill(none);
     // What is not there is predicted as not taken, too.
-    if (filters_.kept) filters_.taken.fill({});
+    filters_.forget_branches();
 }
 
 // A branch that is not found is predicted as not taken; if it is taken all the same, it is entered
@@ -31,12 +31,11 @@ Prediction BranchPredictor::not_found(const Instruction& in, Set& set, uint32_t 
     empty_ = false;
     const auto oldest = std::find(set.age.begin(), set.age.end(), uint8_t{kWays - 1});
     const auto way = static_cast<unsigned>(oldest - set.age.begin());
+    filters_.not_taken_changes(pc);
     set.pc[way] = pc;
     set.target[way] = target;
-    set.history[way] = 3;
-    filters_.not_taken_changes(pc);
-    make_youngest(set, way, pc);
-    tell_filters(pc, 3, target);
+    set.weakness[way] = 0;
+    make_last(set, way, filters_.last_branches[Filters::branch_set(pc)]);
     if (!in.conditional) {
         ++(*counts_)[Modelled::BiffedBranches];
         // Its decoder knows the target, unless that is in a register.

@@ -28,6 +28,14 @@ class BranchPredictor {
   public:
     static constexpr unsigned kEntries = 512, kWays = 4, kSets = kEntries / kWays;
 
+    struct alignas(16) Set {
+        std::array<uint32_t, kWays> pc{};
+        std::array<uint32_t, kWays> target{};
+        std::array<uint8_t, kWays> weakness{};  // Filters::Branch::tag
+        std::array<uint8_t, kWays> age{};       // 0 the most recently used
+        uint8_t last = 0;                       // that one, if there is any; it is in Filters
+    };
+
     BranchPredictor(ModelledTotals& counts, Filters& filters)
         : counts_(&counts), filters_(filters) {
         invalidate();
@@ -40,44 +48,44 @@ class BranchPredictor {
     // A branch at `pc` was executed; `target` is where it went if it was taken.
     [[gnu::always_inline]] Prediction branch(const Instruction& in, uint32_t pc, bool taken,
                                              uint32_t target) {
-        Set& set = sets_[pc >> 2 & (kSets - 1)];
-        const int way = way_of(set, pc);
-        if (way < 0) [[unlikely]]
-            return not_found(in, set, pc, taken, target);
-        ++(*counts_)[Modelled::BtbHits];
-        make_youngest(set, static_cast<unsigned>(way), pc);
-        uint8_t& history = set.history[way];
-        const bool predicted = history >= 2;
-        const bool right = predicted == taken && (!taken || set.target[way] == target);
-        if (taken) {
-            if (history < 3) ++history;
-            set.target[way] = target;
-        } else if (history > 0) {
-            --history;
+        Filters::Branch& entry = filters_.last_branches[Filters::branch_set(pc)];
+        if (entry.tag - pc > kStrongest) [[unlikely]] {
+            Set& set = sets_[Filters::branch_set(pc)];
+            const int way = way_of(set, pc);
+            if (way < 0) return not_found(in, set, pc, taken, target);
+            make_last(set, static_cast<unsigned>(way), entry);
         }
-        tell_filters(pc, history, set.target[way]);
+        ++(*counts_)[Modelled::BtbHits];
+        uint32_t weakness = entry.tag - pc;
+        const bool predicted = weakness <= 1;
+        const bool right = predicted == taken && (!taken || entry.target == target);
+        if (taken) {
+            if (weakness == kStrongest) filters_.not_taken_changes(pc);
+            weakness -= uint32_t{weakness > 0};
+            entry.target = target;
+        } else {
+            weakness += uint32_t{weakness < kStrongest};
+            if (filters_.kept && weakness == kStrongest)
+                filters_.not_taken[Filters::not_taken_place(pc)] = pc;
+        }
+        entry.tag = pc + weakness;
         if (right) [[likely]]
             return Prediction::Right;
         if (predicted != taken) ++(*counts_)[Modelled::DirectionMispredictions];
         ++(*counts_)[Modelled::Mispredictions];
         return Prediction::Wrong;
     }
+    const Set* sets() const { return sets_.data(); }
     // Core::mirror.
     void mirror(const BranchPredictor& from) {
         sets_ = from.sets_;
         empty_ = from.empty_;
-        filters_.taken.fill({});
+        filters_.last_branches = from.filters_.last_branches;
         filters_.not_taken.fill(Filters::kNone);
     }
 
   private:
-    struct alignas(16) Set {
-        std::array<uint32_t, kWays> pc{};
-        std::array<uint32_t, kWays> target{};
-        std::array<uint8_t, kWays> history{};  // 0 strongly not taken to 3 strongly taken
-        std::array<uint8_t, kWays> age{};      // 0 the most recently used
-        uint32_t youngest = kNone;             // the pc of that one
-    };
+    static constexpr uint32_t kStrongest = Filters::Branch::kStrongest;
     static constexpr uint32_t kNone = 1;  // no instruction's address
 
     static int way_of(const Set& set, uint32_t pc) {
@@ -93,10 +101,15 @@ class BranchPredictor {
         return -1;
 #endif
     }
-    // Four ages at once: those below this one's grow by 1. There is no branch to be mispredicted.
-    [[gnu::always_inline]] void make_youngest(Set& set, unsigned way, uint32_t pc) {
-        if (filters_.kept) filters_.not_taken_changes(set.youngest);
-        set.youngest = pc;
+    // Another than `entry` is the last used of its set now.
+    [[gnu::always_inline]] void make_last(Set& set, unsigned way, Filters::Branch& entry) {
+        if (filters_.kept) filters_.not_taken_changes(set.pc[set.last]);
+        set.weakness[set.last] = static_cast<uint8_t>(entry.tag & kStrongest);
+        set.target[set.last] = entry.target;
+        entry = {set.pc[way] + set.weakness[way], set.target[way]};
+        set.last = static_cast<uint8_t>(way);
+        // Four ages at once: those below this one's grow by 1. There is no branch to be
+        // mispredicted.
         static_assert(kWays == 4);
         constexpr uint32_t kOnes = 0x01010101, kTops = 0x80808080;
         auto ages = std::bit_cast<uint32_t>(set.age);
@@ -104,12 +117,6 @@ class BranchPredictor {
         ages += younger >> 7;
         set.age = std::bit_cast<std::array<uint8_t, kWays>>(ages);
         set.age[way] = 0;
-    }
-    // The branch is the youngest of its set.
-    [[gnu::always_inline]] void tell_filters(uint32_t pc, uint8_t history, uint32_t target) {
-        if (!filters_.kept) return;
-        filters_.taken[Filters::branch_set(pc)] = {history == 3 ? pc : Filters::kNone, target};
-        if (history == 0) filters_.not_taken[Filters::not_taken_place(pc)] = pc;
     }
     Prediction not_found(const Instruction& in, Set& set, uint32_t pc, bool taken, uint32_t target);
 

@@ -31,11 +31,12 @@ class Cache {
       public:
         constexpr Place() = default;
         explicit operator bool() const { return index_ >= 0; }
+        unsigned set() const { return static_cast<unsigned>(index_) / kWays; }
+        unsigned way() const { return static_cast<unsigned>(index_) % kWays; }
 
       private:
         friend Cache;
         explicit constexpr Place(int index) : index_(index) {}
-        unsigned set() const { return static_cast<unsigned>(index_) / kWays; }
         uint8_t bit() const { return static_cast<uint8_t>(1u << (index_ % kWays)); }
         int index_ = -1;
     };
@@ -45,9 +46,27 @@ class Cache {
         bool dirty = false;
     };
 
+    struct alignas(16) Set {
+        std::array<uint32_t, kWays> lines = [] {
+            std::array<uint32_t, kWays> none{};
+            none.fill(kNone);
+            return none;
+        }();
+        uint32_t newest = kNone;  // the last used, if it is there
+        uint8_t tree = 0, dirty = 0, locked = 0;
+    };
+
+    // Using a way: what it sets and clears of the tree, away from it at each of the three levels.
+    // Bit 0 the root, bits 1 and 2 its halves, bits 3 to 6 the pairs; 1 points to the upper half.
+    static constexpr std::array<uint8_t, kWays> kSet = {0x0b, 0x03, 0x11, 0x01,
+                                                        0x24, 0x04, 0x40, 0x00};
+    static constexpr std::array<uint8_t, kWays> kClear = {0x00, 0x08, 0x02, 0x12,
+                                                          0x01, 0x21, 0x05, 0x45};
+
     explicit Cache(unsigned kibibytes) : sets_(kibibytes * 1024 / (kLineBytes * kWays)) {}
 
     void invalidate_all() { sets_.assign(sets_.size(), Set{}); }
+    const Set* sets() const { return sets_.data(); }
     // The line is there and the last used of its set: using it again changes nothing.
     bool is_newest(uint32_t line) const { return sets_[set_of(line)].newest == line; }
 
@@ -85,16 +104,6 @@ class Cache {
     void set_locked(Place place, bool locked) { put(sets_[place.set()].locked, place, locked); }
 
   private:
-    struct alignas(16) Set {
-        std::array<uint32_t, kWays> lines = [] {
-            std::array<uint32_t, kWays> none{};
-            none.fill(kNone);
-            return none;
-        }();
-        uint32_t newest = kNone;  // the last used, if it is there
-        uint8_t tree = 0, dirty = 0, locked = 0;
-    };
-
     unsigned set_of(uint32_t line) const {
         return line & (static_cast<unsigned>(sets_.size()) - 1);
     }
@@ -116,15 +125,8 @@ class Cache {
 #endif
     }
     static void touch(Set& set, unsigned way) {
-        // Away from the way, at each of the three levels.
         set.tree = static_cast<uint8_t>((set.tree | kSet[way]) & ~kClear[way]);
     }
-    // Bit 0 the root, bits 1 and 2 its halves, bits 3 to 6 the pairs; 1 points to the upper half.
-    static constexpr std::array<uint8_t, kWays> kSet = {0x0b, 0x03, 0x11, 0x01,
-                                                        0x24, 0x04, 0x40, 0x00};
-    static constexpr std::array<uint8_t, kWays> kClear = {0x00, 0x08, 0x02, 0x12,
-                                                          0x01, 0x21, 0x05, 0x45};
-
     std::vector<Set> sets_;
 };
 

@@ -17,38 +17,46 @@ class L1Mmu {
   public:
     static constexpr unsigned kSmallEntries = 64, kSmallWays = 4, kVariableEntries = 4;
 
-    // `filters`: of lines in its pages, forgotten where a page is no longer the last used.
-    L1Mmu(const Mmu& mmu, std::initializer_list<LineFilter*> filters)
-        : mmu_(mmu), filters_(filters) {}
+    // `filters` and `hits`: of lines in its pages, forgotten where a page is no longer here. It
+    // keeps in `hits` when its entries were last used.
+    L1Mmu(const Mmu& mmu, std::initializer_list<LineFilter*> filters, HitFilter& hits)
+        : mmu_(mmu), filters_(filters), hits_(hits) {}
 
     enum class Found : uint8_t { Here, ReloadedSmall, ReloadedVariable, Nowhere };
     struct Result {
         Found found = Found::Nowhere;
         uint64_t physical = 0;
         uint32_t attributes = 0;  // MAS2's
+        uint8_t entry = 0;        // which of the entries
     };
 
     void invalidate();
+    // Software's TLBs are others than when the filters were made.
+    void refresh_filters();
     // Core::mirror.
     void mirror(const L1Mmu& from) {
-        small_ = from.small_;
-        variable_ = from.variable_;
-        time_ = from.time_;
+        entries_ = from.entries_;
+        hits_.used = from.hits_.used;
+        hits_.time = from.hits_.time;
         fills_ = from.fills_;
-        newest_.fill(nullptr);
         recent_.fill({});
     }
-    // Translates as an access would that software's TLBs allow.
+    // The entry is the last used now.
+    void use(unsigned entry) { hits_.use(entry); }
+    // Translates as an access would that software's TLBs allow. Unless it is made anew the entry is
+    // no more used than before.
     [[gnu::always_inline]] Result translate(uint32_t ea, Access access, unsigned as, uint32_t pid,
                                             bool user) {
         if (const Recent* recent = find_recent(ea, as, pid)) [[likely]]
-            return {Found::Here, recent->addend + ea, recent->attributes};
+            return {Found::Here, recent->addend + ea, recent->attributes,
+                    number_of(*recent->entry)};
         return look_up(ea, access, as, pid, user);
     }
     // The same where it was translated lately: Found::Nowhere otherwise, and nothing has happened.
     [[gnu::always_inline]] Result translate_recent(uint32_t ea, unsigned as, uint32_t pid) {
         if (const Recent* recent = find_recent(ea, as, pid)) [[likely]]
-            return {Found::Here, recent->addend + ea, recent->attributes};
+            return {Found::Here, recent->addend + ea, recent->attributes,
+                    number_of(*recent->entry)};
         return {};
     }
 
@@ -59,8 +67,6 @@ class L1Mmu {
         uint32_t generation = 0;  // of the entry it was made from: it ends with that
         uint16_t position = 0;    // of that entry: Mmu::position()
         uint8_t as = 0;
-        uint8_t set = 0;
-        uint64_t used = 0;  // when it was last used
         uint64_t fill = 0;  // which of all that were made it is
     };
     // What a page was translated with, good as long as the entry and software's TLBs are the same.
@@ -86,22 +92,32 @@ class L1Mmu {
         if (recent.key != key_of(ea, as, pid) || recent.epoch != mmu_.epoch() ||
             recent.entry->fill != recent.fill) [[unlikely]]
             return nullptr;
-        if (newest_[recent.entry->set] != recent.entry) [[unlikely]]
-            use(*recent.entry);
         return &recent;
     }
-    void use(Entry& entry);
+    uint8_t number_of(const Entry& entry) const {
+        return static_cast<uint8_t>(&entry - entries_.data());
+    }
+    // Its page's lines are not to be found in the filters any more.
+    void forget(const Entry& entry) {
+        for (LineFilter* filter : filters_)
+            filter->forget(static_cast<uint32_t>(entry.ea), entry.size);
+        hits_.forget(static_cast<uint32_t>(entry.ea), entry.size);
+    }
+    // Of the set in which a page of 4 KiB is.
+    static unsigned first_of(uint32_t ea) {
+        return ea / HitFilter::kPageBytes % (kSmallEntries / kSmallWays) * kSmallWays;
+    }
     Result look_up(uint32_t ea, Access access, unsigned as, uint32_t pid, bool user);
     Entry* find(uint32_t ea, unsigned as, uint32_t pid);
-    Entry& victim(Entry* first, unsigned count) const;
+    Entry& victim(unsigned first, unsigned count);
 
     const Mmu& mmu_;
-    std::array<Entry, kSmallEntries> small_;
-    std::array<Entry, kVariableEntries> variable_;
-    uint64_t time_ = 0, fills_ = 0;
-    // The most recently used of each set, the last of those for all sizes.
-    std::array<Entry*, kSmallEntries / kSmallWays + 1> newest_{};
+    // By set those of 4 KiB, behind them those of all sizes.
+    std::array<Entry, kSmallEntries + kVariableEntries> entries_;
+    static_assert(kSmallEntries + kVariableEntries == HitFilter::kMmuEntries);
+    uint64_t fills_ = 0;
     std::vector<LineFilter*> filters_;
+    HitFilter& hits_;
     std::array<Recent, kRecent> recent_;
 };
 

@@ -2,6 +2,8 @@
 // Caches and first-level MMUs. The rules are those of docs/timing.md, "Memory".
 #include "core/timing/memory_system.h"
 
+#include <utility>
+
 namespace perfvisor::core::timing {
 namespace {
 
@@ -27,7 +29,7 @@ void MemorySystem::mirror(const MemorySystem& from) {
     fetch_mmu_.mirror(from.fetch_mmu_);
     data_mmu_.mirror(from.data_mmu_);
     last_group_ = from.last_group_;
-    filters_.fetches.forget_all();
+    forget_all_fetches();
     forget_all_data();
 }
 
@@ -35,17 +37,26 @@ void MemorySystem::set_context(const Context& fetching, const Context& accessing
     const auto same = [](const Context& a, const Context& b) {
         return a.as == b.as && a.pid == b.pid;
     };
-    if (epoch_ == mmu_.epoch() && same(fetching, fetching_) && same(accessing, accessing_)) return;
-    epoch_ = mmu_.epoch();
+    if (std::exchange(epoch_, mmu_.epoch()) != mmu_.epoch()) {
+        fetch_mmu_.refresh_filters();
+        data_mmu_.refresh_filters();
+    }
+    if (same(fetching, fetching_) && same(accessing, accessing_)) return;
     fetching_ = fetching;
     accessing_ = accessing;
-    filters_.fetches.forget_all();
+    forget_all_fetches();
     forget_all_data();
+}
+
+void MemorySystem::forget_all_fetches() {
+    filters_.fetches.forget_all();
+    filters_.fetch_hits.forget_all();
 }
 
 void MemorySystem::forget_all_data() {
     filters_.loads.forget_all();
     filters_.stores.forget_all();
+    filters_.data_hits.forget_all();
 }
 
 // ---- instructions ----
@@ -63,11 +74,15 @@ FetchResult MemorySystem::fetch_elsewhere(const L1Mmu::Result& found, uint32_t p
         ++(*counts_)[Modelled::BusRequests];
         ++(*counts_)[Modelled::BusInstructionRequests];
         result.level = Level::Memory;
+        fetch_mmu_.use(found.entry);
         return result;
     }
     const uint32_t line = line_of(found.physical);
-    if (!l1_instructions_.is_newest(line)) result.level = fetch_line(line);
-    if (l1_instructions_.is_newest(line)) remember_fetch(pc, context);
+    if (!l1_instructions_.is_newest(line)) {
+        fetch_mmu_.use(found.entry);
+        result.level = fetch_line(line);
+    }
+    if (l1_instructions_.is_newest(line)) remember_fetch(pc, line, found.entry, context);
     return result;
 }
 
@@ -75,7 +90,10 @@ Level MemorySystem::fetch_line(uint32_t line) {
     if (l1_instructions_.use(line)) return Level::L1;
     const Level level = l2_read(line, true);
     Cache::Victim victim;
-    if (l1_instructions_.enter(line, victim)) ++(*counts_)[Modelled::InstructionReloads];
+    if (const Cache::Place entered = l1_instructions_.enter(line, victim)) {
+        filters_.fetch_hits.forget_place(entered.set(), entered.way());
+        ++(*counts_)[Modelled::InstructionReloads];
+    }
     return level;
 }
 
@@ -90,26 +108,29 @@ unsigned MemorySystem::access(const Instruction& in, uint32_t ea, unsigned words
         const uint32_t starts[2] = {ea, last & ~uint32_t{kPortBytes - 1}};
         for (unsigned n = 0; n < (apart ? 2u : 1u); ++n) {
             DataPart part{.second = n == 1};
-            if (!translate(in, starts[n], context, part)) continue;
+            const std::optional<unsigned> entry = translate(in, starts[n], context, part);
+            if (!entry) continue;
+            const uint32_t line = line_of(part.physical);
+            if (part.inhibited || !l1_data_.is_newest(line)) data_mmu_.use(*entry);
             if (n == 0) count_translated(in, part);
             if (n == 0 && (ea & (in.size - 1u))) ++(*counts_)[Modelled::MisalignedTranslated];
             forget_data(LineFilter::set_of(starts[n]));
             load_or_store(in, part);
             if ((in.use == MemoryUse::Load || in.use == MemoryUse::Store) && !apart &&
                 !part.inhibited && !part.guarded && !part.write_through)
-                remember_data(ea, line_of(part.physical), context);
+                remember_data(ea, line, *entry, context);
             parts[count++] = part;
         }
     }
     return count;
 }
 
-bool MemorySystem::translate(const Instruction& in, uint32_t ea, const Context& context,
-                             DataPart& part) {
+std::optional<unsigned> MemorySystem::translate(const Instruction& in, uint32_t ea,
+                                                const Context& context, DataPart& part) {
     const Access access = writes(in.use) ? Access::Store : Access::Load;
     const L1Mmu::Result found =
         data_mmu_.translate(ea, access, context.as, context.pid, context.user);
-    if (found.found == L1Mmu::Found::Nowhere) return false;
+    if (found.found == L1Mmu::Found::Nowhere) return std::nullopt;
     if (found.found == L1Mmu::Found::ReloadedSmall) ++(*counts_)[Modelled::DataTlb4kReloads];
     if (found.found == L1Mmu::Found::ReloadedVariable) ++(*counts_)[Modelled::DataVspReloads];
     part.mmu_miss = found.found != L1Mmu::Found::Here;
@@ -118,7 +139,7 @@ bool MemorySystem::translate(const Instruction& in, uint32_t ea, const Context& 
     part.guarded = found.attributes & kGuarded;
     part.write_through = found.attributes & kWriteThrough;
     part.coherent = found.attributes & kCoherent;
-    return true;
+    return found.entry;
 }
 
 void MemorySystem::count_translated(const Instruction& in, const DataPart& part) {
@@ -171,9 +192,11 @@ void MemorySystem::load_or_store(const Instruction& in, DataPart& part) {
             flush(line, part.coherent);
             return;
         case MemoryUse::InvalidateCode:
-            if (const Cache::Place found = l1_instructions_.find(line))
+            if (const Cache::Place found = l1_instructions_.find(line)) {
+                filters_.fetch_hits.forget_place(found.set(), found.way());
                 l1_instructions_.remove(found);
-            filters_.fetches.forget_set(line % LineFilter::kSets);
+            }
+            filters_.fetches.forget_set(line % kL1Sets);
             last_group_ = kNowhere;
             return;
         case MemoryUse::LockData:
@@ -221,6 +244,7 @@ void MemorySystem::enter_data_line(uint32_t line, bool dirty) {
         if (dirty) cast_out(line);
         return;
     }
+    filters_.data_hits.forget_place(entered.set(), entered.way());
     l1_data_.set_dirty(entered, dirty);
     if (!victim.dirty) return;
     ++(*counts_)[Modelled::DataCastouts];
@@ -314,7 +338,7 @@ void MemorySystem::flush(uint32_t line, bool coherent) {
     bool dirty = false;
     if (const Cache::Place found = l1_data_.find(line)) {
         dirty = l1_data_.dirty(found);
-        l1_data_.remove(found);
+        remove_data(found);
     }
     if (const Cache::Place found = l2_.find(line)) {
         const bool l2_dirty = l2_.dirty(found);
@@ -356,7 +380,7 @@ void MemorySystem::lock_code(const Instruction& in, uint32_t line) {
         return;
     }
     fetch_line(line);
-    filters_.fetches.forget_set(line % LineFilter::kSets);
+    filters_.fetches.forget_set(line % kL1Sets);
     last_group_ = kNowhere;
     if (lock(l1_instructions_, line)) ++(*counts_)[Modelled::InstructionLocks];
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "core/timing/cache.h"
 #include "core/timing/counts.h"
@@ -49,8 +50,8 @@ class MemorySystem {
         : mmu_(mmu),
           counts_(&counts),
           filters_(filters),
-          fetch_mmu_(mmu, {&filters.fetches}),
-          data_mmu_(mmu, {&filters.loads, &filters.stores}) {}
+          fetch_mmu_(mmu, {&filters.fetches}, filters.fetch_hits),
+          data_mmu_(mmu, {&filters.loads, &filters.stores}, filters.data_hits) {}
 
     // Where it counts from now on.
     void set_counts(ModelledTotals& counts) { counts_ = &counts; }
@@ -63,8 +64,10 @@ class MemorySystem {
     }
     void invalidate_instructions() {
         l1_instructions_.invalidate_all();
-        filters_.fetches.forget_all();
+        forget_all_fetches();
     }
+    const Cache& l1_data() const { return l1_data_; }
+    const Cache& l1_instructions() const { return l1_instructions_; }
     void invalidate_l2() { l2_.invalidate_all(); }
 
     // The filters are about to be looked at in these contexts.
@@ -87,8 +90,8 @@ class MemorySystem {
             fetch_mmu_.translate(pc, Access::Fetch, context.as, context.pid, context.user);
         if (found.found == L1Mmu::Found::Here && !(found.attributes & kInhibited)) [[likely]] {
             const uint32_t line = line_of(found.physical);
-            if (l1_instructions_.is_newest(line) || l1_instructions_.use(line)) [[likely]] {
-                remember_fetch(pc, context);
+            if (l1_instructions_.is_newest(line)) [[likely]] {
+                remember_fetch(pc, line, found.entry, context);
                 return {.new_group = true};
             }
         }
@@ -100,6 +103,7 @@ class MemorySystem {
                                                   uint32_t& line) {
         const L1Mmu::Result found = fetch_mmu_.translate_recent(pc, context.as, context.pid);
         line = line_of(found.physical);
+        fetch_entry_ = found.entry;
         return found.found == L1Mmu::Found::Here && !(found.attributes & kInhibited);
     }
     bool in_last_group(uint32_t pc) const { return pc / kFetchBytes == last_group_; }
@@ -112,8 +116,9 @@ class MemorySystem {
     [[gnu::always_inline]] Level fetch_from(uint32_t line) {
         if (l1_instructions_.is_newest(line)) [[likely]]
             return Level::L1;
-        filters_.fetches.forget_set(line % LineFilter::kSets);
-        return l1_instructions_.use(line) ? Level::L1 : fetch_line(line);
+        filters_.fetches.forget_set(line % kL1Sets);
+        fetch_mmu_.use(fetch_entry_);
+        return fetch_line(line);
     }
     void fetched(uint64_t groups, uint32_t last_pc) {
         (*counts_)[Modelled::Fetches] += groups;
@@ -134,11 +139,12 @@ class MemorySystem {
         constexpr uint32_t kSpecial = kWriteThrough | kInhibited | kGuarded;
         if (found.found != L1Mmu::Found::Here || (found.attributes & kSpecial)) return false;
         const uint32_t number = line_of(found.physical);
+        if (!l1_data_.is_newest(number)) data_mmu_.use(found.entry);
         const Cache::Place line = l1_data_.use(number);
         physical = found.physical;
-        filters_.stores.forget_set(number % LineFilter::kSets);
+        filters_.stores.forget_set(number % kL1Sets);
         if (use == MemoryUse::Allocate) [[unlikely]] {
-            filters_.loads.forget_set(number % LineFilter::kSets);
+            filters_.loads.forget_set(number % kL1Sets);
             ++(*counts_)[Modelled::TotalTranslated];
             ++(*counts_)[Modelled::CacheOpsTranslated];
             if (line)
@@ -156,7 +162,7 @@ class MemorySystem {
         } else {
             ++(*counts_)[Modelled::LoadsTranslated];
         }
-        remember_data(ea, number, context);
+        remember_data(ea, number, found.entry, context);
         if (ea & (size - 1u)) ++(*counts_)[Modelled::MisalignedTranslated];
         return true;
     }
@@ -176,34 +182,47 @@ class MemorySystem {
     bool is_current(const Context& context) const {
         return context.as == accessing_.as && context.pid == accessing_.pid;
     }
-    void remember_fetch(uint32_t pc, const Context& context) {
+    // Fetched from the line, which is the last used of its set, with that entry of the L1 MMU.
+    void remember_fetch(uint32_t pc, uint32_t line, unsigned entry, const Context& context) {
         if (!filters_.kept) return;
-        if (context.as == fetching_.as && context.pid == fetching_.pid)
+        if (context.as == fetching_.as && context.pid == fetching_.pid) {
             filters_.fetches.remember(pc);
-        else
+            filters_.fetch_hits.remember(pc, entry, l1_instructions_.find(line).way());
+        } else {
             filters_.fetches.forget_set(LineFilter::set_of(pc));
+        }
     }
     // The line of `ea` was used, in a plain page; it need not be there.
-    void remember_data(uint32_t ea, uint32_t line, const Context& context) {
+    void remember_data(uint32_t ea, uint32_t line, unsigned entry, const Context& context) {
         if (!filters_.kept) return;
         const unsigned set = LineFilter::set_of(ea);
         if (!l1_data_.is_newest(line) || !is_current(context)) {
             forget_data(set);
             return;
         }
+        const Cache::Place place = l1_data_.find(line);
         filters_.loads.remember(ea);
-        if (l1_data_.dirty(l1_data_.find(line)))
+        filters_.data_hits.remember(ea, entry, place.way());
+        if (l1_data_.dirty(place))
             filters_.stores.remember(ea);
         else
             filters_.stores.forget_set(set);
     }
+    void forget_all_fetches();
     void forget_all_data();
     void forget_data(unsigned set) {
         filters_.loads.forget_set(set);
         filters_.stores.forget_set(set);
     }
+    // The line leaves its place.
+    void remove_data(Cache::Place place) {
+        filters_.data_hits.forget_place(place.set(), place.way());
+        l1_data_.remove(place);
+    }
 
-    bool translate(const Instruction& in, uint32_t ea, const Context& context, DataPart& part);
+    // Gives the entry of the L1 MMU, or none.
+    std::optional<unsigned> translate(const Instruction& in, uint32_t ea, const Context& context,
+                                      DataPart& part);
     void count_translated(const Instruction& in, const DataPart& part);
     Level data_line(uint32_t line, bool dirty);
     void enter_data_line(uint32_t line, bool dirty);
@@ -230,6 +249,7 @@ class MemorySystem {
     uint64_t epoch_ = 0;
     Cache l1_instructions_{32}, l1_data_{32}, l2_{128};
     L1Mmu fetch_mmu_, data_mmu_;
+    unsigned fetch_entry_ = 0;        // of the MMU, that can_fetch_quickly() found
     uint32_t last_group_ = kNowhere;  // of the last fetch: its pc, in groups
 };
 

@@ -55,26 +55,45 @@ Pace::Pace() {
 
 void Pace::restart() {
     memo_.forget();
-    pipeline_.restart();
+    told_ = kAwake;
+    for (Pipeline& pipeline : pipelines_)
+        pipeline.restart();
     loads_ = {};
     store_ = {};
 }
 
 void Pace::mirror(const Pace& from) {
     memo_.forget();
-    pipeline_.mirror(from.pipeline_);
-    if (from.memo_.resting()) from.memo_.wake(pipeline_, kStoredThere);
+    told_ = kAwake;
+    first_ = from.first_;
+    for (unsigned n = 0; n < pipelines_.size(); ++n)
+        pipelines_[n].mirror(from.pipelines_[n]);
+    if (from.memo_.resting()) set_shapes(from.memo_.shapes());
     loads_ = from.loads_;
     store_ = from.store_;
 }
 
+void Pace::set_shapes(const PaceMemo::Shapes& shapes) {
+    for (unsigned n = 0; n < kRuns; ++n)
+        knowing(n).set_shape(shapes[n], kStoredThere);
+}
+
 void Pace::wake() {
     if (!memo_.resting()) return;
-    memo_.wake(pipeline_, kStoredThere);
+    if (memo_.shape() != told_) set_shapes(memo_.shapes());
     memo_.forget();
 }
 
-// ---- what misses cost ----
+void Pace::rest(bool fetches) {
+    PaceMemo::Shapes shapes;
+    unsigned live_stores;
+    for (unsigned n = 0; n < kRuns; ++n)
+        if (!knowing(n).get_shape(shapes[n], live_stores, fetches)) return;
+    memo_.rest_in(shapes);
+    told_ = memo_.shape();
+}
+
+// ---- what misses and mispredictions cost ----
 
 namespace {
 
@@ -128,53 +147,49 @@ uint64_t Pace::most_cycles(const Instruction& in) {
 
 // ---- the pipeline ----
 
-uint64_t Pace::complete(const Instruction& in, bool fetches, unsigned words,
-                        Prediction prediction) {
+uint64_t Pace::complete(const Instruction& in, bool fetches, unsigned words) {
     wake();
-    return pipeline_.complete(in, {.new_group = fetches}, parts_of(in, words), words, prediction);
+    return tell(in, fetches, words);
 }
 
-uint64_t Pace::advance(const SegmentEnd& end, bool fetches, bool next_fetches,
-                       std::span<const uint16_t> wrong) {
-    if (!memo_.resting() && !memo_.begin(fetches)) return tell(end, fetches, wrong);
-    const PipelineMemo::Execution execution{end.number, fetches, wrong};
-    uint64_t cycles = 0;
-    if (wrong.size() > kMostWrong) {
-        wake();
-        return tell(end, fetches, wrong);
+uint64_t Pace::tell(const Instruction& in, bool fetches, unsigned words) {
+    told_ = kAwake;
+    const FetchResult fetch{.new_group = fetches};
+    const auto parts = parts_of(in, words);
+    const uint64_t cycles = knowing(0).complete(in, fetch, parts, words, Prediction::Right);
+    for (unsigned n = 1; n < kRuns; ++n)
+        knowing(n).complete(in, fetch, parts, words, Prediction::Right);
+    if (in.branch || in.refetches) {  // the next run
+        knowing(0).restart();
+        first_ = (first_ + 1) % kRuns;
     }
-    if (memo_.recall(execution, cycles)) return cycles;
-    wake();
-    cycles = tell(end, fetches, wrong);
-    memo_.remember(execution, cycles, unused_, next_fetches);
     return cycles;
 }
 
-uint64_t Pace::tell(const SegmentEnd& end, bool fetches, std::span<const uint16_t> wrong) {
+uint64_t Pace::advance(const SegmentEnd& end, bool fetches) {
+    if (!memo_.resting()) rest(fetches);
     uint64_t cycles = 0;
+    const bool keeps = end.number != SegmentEnd::kNoEnd;
+    if (keeps && memo_.resting() && memo_.recall(end.number, fetches, cycles)) return cycles;
+    const uint32_t from = memo_.shape();
+    wake();
     for (unsigned n = 0; n < end.count; ++n) {
         const Segment::Entry& entry = end.segment->entries()[n];
-        auto prediction = Prediction::Right;
-        bool begins = n == 0 ? fetches : entry.fetches;
-        for (const uint16_t one : wrong) {
-            if (one % kPrediction == n) prediction = static_cast<Prediction>(one / kPrediction);
-            if (one % kPrediction + 1 == n) begins = true;
-        }
-        const unsigned words = words_of(entry.instruction);
-        cycles += pipeline_.complete(entry.instruction, {.new_group = begins},
-                                     parts_of(entry.instruction, words), words, prediction);
+        const Instruction& in = entry.instruction;
+        cycles += tell(in, n == 0 ? fetches : entry.fetches, words_of(in));
     }
+    if (!keeps) return cycles;
+    rest(end.next_fetches());
+    if (from != kAwake) memo_.remember(from, end.number, fetches, cycles);
     return cycles;
 }
 
-void Pace::interrupt_taken(bool next_fetches) {
-    constexpr PipelineMemo::Execution kInterrupt{SegmentEnd::kNoEnd, false, {}};
-    uint64_t cycles = 0;
-    const bool rests = memo_.resting();
-    if (rests && memo_.recall(kInterrupt, cycles)) return;
-    wake();
-    pipeline_.refetch();
-    if (rests) memo_.remember(kInterrupt, cycles, unused_, next_fetches);
+void Pace::interrupt_taken() {
+    memo_.forget();
+    told_ = kAwake;
+    for (Pipeline& pipeline : pipelines_)
+        pipeline.restart();
+    knowing(0).refetch();
 }
 
 }  // namespace perfvisor::core::timing

@@ -13,7 +13,6 @@ uint64_t PipelineMemo::hash(const Pipeline::Shape& shape) {
 }
 
 void PipelineMemo::clear() {
-    first_ += static_cast<uint32_t>(shapes_.size());
     shapes_.clear();
     live_stores_.clear();
     shape_table_.assign(2 * kMostShapes, kNone);
@@ -27,16 +26,11 @@ uint32_t PipelineMemo::number_of(const Pipeline::Shape& shape, unsigned live_sto
     const size_t mask = shape_table_.size() - 1;
     size_t at = hash(shape) & mask;
     for (; shape_table_[at] != kNone; at = (at + 1) & mask)
-        if (shapes_[shape_table_[at]] == shape) return first_ + shape_table_[at];
+        if (shapes_[shape_table_[at]] == shape) return shape_table_[at];
     shape_table_[at] = static_cast<uint32_t>(shapes_.size());
     shapes_.push_back(shape);
     live_stores_.push_back(static_cast<uint8_t>(live_stores));
-    return first_ + shape_table_[at];
-}
-
-void PipelineMemo::rest_in(uint32_t shape) {
-    // What was forgotten meanwhile was not gone on to.
-    shape_ = shape - first_ < shapes_.size() ? shape : kNone;
+    return shape_table_[at];
 }
 
 bool PipelineMemo::begin(bool fetches) {
@@ -46,7 +40,6 @@ bool PipelineMemo::begin(bool fetches) {
     }
     Pipeline::Shape shape;
     unsigned live_stores = 0;
-    if (first_ > kMostNumbers - kMostShapes) return false;
     if (!pipeline_.get_shape(shape, live_stores, fetches)) return false;
     if (steps_.empty() || shapes_.size() + 1 >= kMostShapes) clear();
     shape_ = number_of(shape, live_stores);
@@ -74,7 +67,7 @@ bool PipelineMemo::recall(const Execution& execution, uint64_t& cycles) {
     constexpr unsigned kLookAfter = 4096, kPause = 32768;
     const Step& step = find(shape_, execution);
     if (++recalls_ == kLookAfter) {
-        if (failures_ > kLookAfter / 4 && keeps_ == Keeps::Counts) pause_ = kPause;
+        if (failures_ > kLookAfter / 4) pause_ = kPause;
         recalls_ = failures_ = 0;
     }
     if (step.from == kNone) [[unlikely]] {
@@ -100,8 +93,7 @@ void PipelineMemo::remember(const Execution& execution, uint64_t cycles,
     if (from == kNone || cycles > UINT16_MAX || !pipeline_.get_shape(shape, live_stores, fetches))
         return;
     Step step;
-    const unsigned counters = keeps_ == Keeps::Counts ? kModelledCount : 0;
-    for (unsigned n = kFirstCounter; n < counters; ++n) {
+    for (unsigned n = kFirstCounter; n < kModelledCount; ++n) {
         const auto counter = static_cast<Modelled>(n);
         const uint64_t more = pipeline_.counted(counter) - before[counter];
         if (more == 0) continue;

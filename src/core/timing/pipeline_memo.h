@@ -18,9 +18,7 @@ namespace perfvisor::core::timing {
 
 class PipelineMemo {
   public:
-    // What of a step is kept: cycles, or what is counted on the way, too.
-    enum class Keeps : uint8_t { Counts, Cycles };
-    PipelineMemo(Pipeline& pipeline, Keeps keeps) : pipeline_(pipeline), keeps_(keeps) {}
+    explicit PipelineMemo(Pipeline& pipeline) : pipeline_(pipeline) {}
 
     // One execution of a segment in which no access and no fetch missed anything. `unusual` has, in
     // order, whatever else makes it different from other executions with the same end.
@@ -35,21 +33,16 @@ class PipelineMemo {
     // that depends on addresses. `fetches`: the next instruction begins a fetch.
     bool begin(bool fetches);
     bool resting() const { return shape_ != kNone; }
-    // While it rests: the number of its shape, below kMostNumbers, never another's.
-    static constexpr uint32_t kMostNumbers = 1u << 29;
-    uint32_t shape() const { return shape_; }
-    // It went on to a shape whose number that was.
-    void rest_in(uint32_t shape);
-    // What the pipeline does not know while it rests: the doublewords of the last stores that it
-    // was told of, the last first. Those of them that may still be in its queue.
     // A recall() of such an execution will follow, in which probably nothing is unusual.
     void expect(uint32_t end, bool fetches) const {
         __builtin_prefetch(&steps_[hash(shape_, end, fetches) & (steps_.size() - 1)]);
     }
-    unsigned live_stores() const { return live_stores_[shape_ - first_]; }
+    // What the pipeline does not know while it rests: the doublewords of the last stores that it
+    // was told of, the last first. Those of them that may still be in its queue.
+    unsigned live_stores() const { return live_stores_[shape_]; }
     // Gives `pipeline` the shape. It goes by itself once that is forgotten here.
     void wake(Pipeline& pipeline, const std::array<uint64_t, Pipeline::kStores>& stores) const {
-        pipeline.set_shape(shapes_[shape_ - first_], stores);
+        pipeline.set_shape(shapes_[shape_], stores);
     }
     void forget() { shape_ = kNone; }
 
@@ -91,8 +84,6 @@ class PipelineMemo {
     void clear();
 
     Pipeline& pipeline_;
-    Keeps keeps_;
-    uint32_t first_ = 0;           // the number of the first of shapes_
     uint32_t shape_ = kNone;       // while it rests
     uint32_t remembered_ = kNone;  // the shape from which recall() found nothing
     std::deque<Pipeline::Shape> shapes_;

@@ -60,25 +60,30 @@ struct SegmentEnd {
         NotTaken,  // the same, not taken
         Indirect,  // taken; where to was written down
     };
-    static constexpr uint32_t kNoEnd = 0;  // no end's number
+    static constexpr uint32_t kNoEnd = 0;  // no end's number; of one that is not kept
     const Segment* segment;
     uint32_t count;  // instructions executed, 1 or more
     Way way;
     uint32_t target;
     uint32_t number;  // no other end that the model is told of has it
+    // Whether what follows begins a fetch, as far as the instructions have a say in it.
+    bool next_fetches() const {
+        const Segment::Entry& last = segment->entries()[count - 1];
+        const bool taken = way == Way::Along ? last.taken : way != Way::NotTaken;
+        return taken || last.instruction.refetches;
+    }
     // Under the clock's model: from one state of CpuState::pace to another, with what is added to
-    // StallCycles. The last that was seen; where nothing is unusual translated code goes by it.
+    // StallCycles. The last that was seen: translated code goes by it.
     struct Known {
         static constexpr uint32_t kNever = 0x7ffffffd;  // no state
         uint32_t from = kNever, to = 0;
         int64_t stalls = 0;
     };
     mutable Known known{};
-    // More of them, also where nothing but the last prediction is not right, by `from`.
-    mutable std::array<Known, 8> more_known{};
-    Known& known_from(uint32_t from) const {
-        return more_known[(from ^ from >> 3 ^ from >> 31) % more_known.size()];
-    }
+    // More of them, by `from`.
+    static constexpr unsigned kMoreKnown = 8;
+    mutable std::array<Known, kMoreKnown> more_known{};
+    Known& known_from(uint32_t from) const { return more_known[(from ^ from >> 3) % kMoreKnown]; }
 };
 
 }  // namespace perfvisor::core::timing

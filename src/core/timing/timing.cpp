@@ -38,7 +38,7 @@ void Timing::reset() {
     pipeline_.restart();
     pace_.restart();
     set_parts(0);
-    redirected_ = true;
+    redirected_ = pace_redirected_ = true;
     forget_waits();
 }
 
@@ -53,6 +53,7 @@ void Timing::mirror(const Timing& from) {
     drives_clock_ = from.drives_clock_;
     set_parts(from.parts_);
     redirected_ = from.redirected_;
+    pace_redirected_ = from.pace_redirected_;
     next_pc_ = from.next_pc_;
     cycles_ = from.cycles_;
     // What is waited for is a member of the same core, this one's at the same distance.
@@ -77,7 +78,9 @@ void Timing::start_parts(uint32_t wanted) {
         memo_.forget();
         pipeline_.restart();
     }
-    if (parts_ == 0) redirected_ = true;
+    // What is counted from now on begins with a fetch.
+    if (wanted & ~parts_) redirected_ = true;
+    if (parts_ == 0) pace_redirected_ = true;
     set_parts(wanted);
 }
 
@@ -146,6 +149,7 @@ bool Timing::completed(const SegmentEnd& end, const Access& access) {
     count_operations(1, ops);
 
     FetchResult fetch;
+    const bool in_group = pc == next_pc_ && memory_.in_last_group(pc);
     // Filled in as far as there are parts: too many to be initialized for every instruction.
     alignas(DataPart) std::array<std::byte, sizeof(DataPart) * timing::MemorySystem::kMostParts>
         storage;
@@ -162,17 +166,15 @@ bool Timing::completed(const SegmentEnd& end, const Access& access) {
         prediction = predictor_.branch(in, pc, taken, next_pc);
     if ((prediction == Prediction::Wrong || in.refetches) && (parts_ & timing_part::kWithBranches))
         ++counts[Modelled::CompletionRedirects];
-    redirected_ = taken || in.refetches || prediction != Prediction::Right;
-    next_pc_ = pc + 4;
+    const bool redirected = taken || in.refetches;
 
     const std::span<const DataPart> accessed(parts, part_count);
     if (paced()) {
-        uint64_t cycles =
-            pace_.fetched(fetch) + pace_.accessed(in, accessed, access.words, executed_);
-        if (end)
-            cycles += pace_.advance(*end, fetch.new_group, redirected_, {});
-        else
-            cycles += pace_.complete(in, fetch.new_group, access.words, prediction);
+        const bool begins = pace_redirected_ || !in_group;
+        const uint64_t cycles =
+            pace_.fetched(fetch) + pace_.accessed(in, accessed, access.words, executed_) +
+            timing::Pace::predicted(prediction) +
+            (end ? pace_.advance(*end, begins) : pace_.complete(in, begins, access.words));
         count_cycles(cycles, 1);
     }
     if (parts_ & timing_part::kPipeline) {
@@ -180,6 +182,9 @@ bool Timing::completed(const SegmentEnd& end, const Access& access) {
         pipeline_.complete(in, fetch, accessed, access.words, prediction);
         tell_misses();
     }
+    redirected_ = redirected || prediction != Prediction::Right;
+    pace_redirected_ = redirected;
+    next_pc_ = pc + 4;
 }
 
 // ---- segments ----
@@ -256,12 +261,13 @@ template <bool kMemory, bool kPipeline>
             replay.usual = false;
         }
     };
-    [[maybe_unused]] bool begins_fetch = false;
+    [[maybe_unused]] bool pace_begins_fetch = false;
     [[maybe_unused]] uint64_t fetches = last.fetches_before + uint64_t{last.fetches};
     if constexpr (kMemory) {
         if (redirected_ || first_pc != next_pc_ || !memory_.in_last_group(first_pc)) {
             ++fetches;
-            begins_fetch = true;
+            pace_begins_fetch =
+                pace_redirected_ || first_pc != next_pc_ || !memory_.in_last_group(first_pc);
             replay.fetched = 1;
             fetch_from(0);
         }
@@ -320,7 +326,7 @@ template <bool kMemory, bool kPipeline>
             if (right) [[likely]]
                 continue;
             if (prediction == Prediction::Wrong) ++redirects;
-            note_wrong(index, prediction);
+            if (kMemory && paced()) penalty += timing::Pace::predicted(prediction);
             if constexpr (kPipeline)
                 replay.add_unusual(index | static_cast<unsigned>(prediction) << 6);
             if (index + 1 == end.count) {
@@ -332,16 +338,16 @@ template <bool kMemory, bool kPipeline>
         }
     }
     redirected_ = redirected || last.instruction.refetches;
+    pace_redirected_ = end.next_fetches();
     next_pc_ = last.pc + 4;
     (*counts_)[Modelled::CompletionRedirects] += redirects + last.instruction.refetches;
     if constexpr (kMemory) {
         memory_.fetched(fetches, last.pc);
         if (paced()) {
-            const uint64_t cycles = pace_.advance(end, begins_fetch, redirected_, wrong());
+            const uint64_t cycles = pace_.advance(end, pace_begins_fetch);
             count_cycles(penalty + cycles, end.count);
         }
     }
-    wrong_count_ = 0;
     if constexpr (kPipeline) {
         replay_pipeline(end);
         next_store_ = (next_store_ + stores) % stores_.size();
@@ -425,20 +431,14 @@ void Timing::count_cycles(uint64_t cycles, uint64_t instructions) {
 
 // ---- translated code that asks only where it has to ----
 
-namespace {
-
-// Pace::advance.
-constexpr unsigned kWrong = static_cast<unsigned>(Prediction::Wrong) * timing::Pace::kPrediction;
-
-}  // namespace
-
 void Timing::begin_native(uint32_t pc) {
     // What runs now changes only when an instruction has been executed.
     count_in(unused_);
     stalls_ = state_.totals[Total::StallCycles];
     // In the middle of a group that was fetched before, if nothing has come in between.
-    redirected_ = redirected_ || parts_ == 0 || pc != next_pc_ || !memory_.goes_on_in_group(pc);
-    state_.pace = pace_.shape() << 1 | uint32_t{redirected_};
+    const bool goes_on = parts_ != 0 && pc == next_pc_ && memory_.goes_on_in_group(pc);
+    pace_redirected_ = pace_redirected_ || !goes_on;
+    state_.pace = pace_.shape() << 1 | uint32_t{pace_redirected_};
     const Access access = context();
     memory_.set_context(fetch_context(access), own_data_context(access));
 }
@@ -446,7 +446,7 @@ void Timing::begin_native(uint32_t pc) {
 void Timing::end_native(uint32_t pc, uint64_t instructions) {
     cycles_ += instructions + (state_.totals[Total::StallCycles] - stalls_);
     executed_ += instructions;
-    redirected_ = (state_.pace & 1) != 0;
+    redirected_ = pace_redirected_ = (state_.pace & 1) != 0;
     pace_.rest_in(state_.pace >> 1);
     set_parts(instructions != 0 ? timing_part::kPace : parts_);
     next_pc_ = pc;
@@ -472,44 +472,25 @@ void Timing::native_access(const Segment& segment, unsigned index, uint64_t numb
     state_.totals[Total::StallCycles] += cycles;
 }
 
-bool Timing::native_branch(const Segment& segment, unsigned index, bool taken, uint32_t target) {
+void Timing::native_branch(const Segment& segment, unsigned index, bool taken, uint32_t target) {
     const Segment::Entry& entry = segment.entries()[index];
-    const Prediction prediction = predictor_.branch(entry.instruction, entry.pc, taken, target);
-    if (prediction == Prediction::Right) return true;
-    note_wrong(index, prediction);
-    state_.pace |= timing::kUnusual;
-    return false;
+    state_.totals[Total::StallCycles] +=
+        timing::Pace::predicted(predictor_.branch(entry.instruction, entry.pc, taken, target));
 }
 
 void Timing::native_end(const SegmentEnd& end) {
-    using Way = SegmentEnd::Way;
     const uint32_t from = state_.pace;
-    const bool only_end = wrong_count_ == 1 && wrong_[0] == end.count - 1 + kWrong;
     SegmentEnd::Known& known = end.known_from(from);
-    if (known.from == from && (wrong_count_ == 0 || only_end)) {
-        state_.totals[Total::StallCycles] += static_cast<uint64_t>(known.stalls);
-        state_.pace = known.to;
-        if (wrong_count_ == 0) end.known = known;
-        wrong_count_ = 0;
-        return;
+    SegmentEnd::Known step = known;
+    if (known.from != from) {
+        pace_.rest_in(from >> 1);
+        const uint64_t cycles = pace_.advance(end, begins_fetch(end.segment->entries()[0].pc));
+        step = {from, pace_.shape() << 1 | uint32_t{end.next_fetches()},
+                static_cast<int64_t>(cycles - end.count)};
     }
-    const Segment::Entry* const entries = end.segment->entries().data();
-    const Segment::Entry& last = entries[end.count - 1];
-    const bool taken = end.way == Way::Along ? last.taken : end.way != Way::NotTaken;
-    const bool wrong_end =
-        wrong_count_ != 0 && wrong_[wrong_count_ - 1] % timing::Pace::kPrediction + 1 == end.count;
-    const bool next_fetches = taken || last.instruction.refetches || wrong_end;
-    pace_.rest_in((from & ~timing::kUnusual) >> 1);
-    const uint64_t stalls =
-        pace_.advance(end, begins_fetch(entries[0].pc), next_fetches, wrong()) - end.count;
-    state_.totals[Total::StallCycles] += stalls;
-    state_.pace = pace_.shape() << 1 | uint32_t{next_fetches};
-    const bool rested = (from & ~timing::kUnusual) >> 1 != timing::kAwake;
-    if (rested && pace_.shape() != timing::kAwake && (wrong_count_ == 0 || only_end)) {
-        known = {from, state_.pace, static_cast<int64_t>(stalls)};
-        if (wrong_count_ == 0) end.known = known;
-    }
-    wrong_count_ = 0;
+    state_.totals[Total::StallCycles] += static_cast<uint64_t>(step.stalls);
+    state_.pace = step.to;
+    if (from >> 1 != timing::kAwake && step.to >> 1 != timing::kAwake) end.known = known = step;
 }
 
 uint64_t Timing::safe_cycles() const {
@@ -565,9 +546,9 @@ bool Timing::come() const {
 
 void Timing::interrupt_taken() {
     if (parts_ == 0) return;
-    redirected_ = true;
+    redirected_ = pace_redirected_ = true;
     if (parts_ & timing_part::kWithBranches) ++(*counts_)[Modelled::CompletionRedirects];
-    if (paced()) pace_.interrupt_taken(redirected_);
+    if (paced()) pace_.interrupt_taken();
     if (!(parts_ & timing_part::kPipeline)) return;
     constexpr timing::PipelineMemo::Execution kInterrupt{SegmentEnd::kNoEnd, false, {}};
     uint64_t cycles = 0;

@@ -70,10 +70,12 @@ class Timing {
     // filters do not have; where a branch went, or what is accessed at `ea`, if it will happen.
     void native_access(const timing::Segment& segment, unsigned index, uint64_t number,
                        uint32_t ea);
-    // Gives whether it was predicted right.
-    bool native_branch(const timing::Segment& segment, unsigned index, bool taken, uint32_t target);
+    void native_branch(const timing::Segment& segment, unsigned index, bool taken, uint32_t target);
     // The end of a segment, if SegmentEnd::known does not know it.
     void native_end(const timing::SegmentEnd& end);
+    const timing::BranchPredictor::Set* branch_sets() const { return predictor_.sets(); }
+    const timing::Cache& l1_data() const { return memory_.l1_data(); }
+    const timing::Cache& l1_instructions() const { return memory_.l1_instructions(); }
     // So many cycles may pass without one that is waited for.
     uint64_t safe_cycles() const;
 
@@ -162,11 +164,6 @@ class Timing {
     bool begins_fetch(uint32_t pc) const {
         return (state_.pace & 1) != 0 || timing::MemorySystem::begins_group(pc - 4, pc);
     }
-    void note_wrong(unsigned index, timing::Prediction prediction) {
-        wrong_[wrong_count_++] = static_cast<uint16_t>(index + static_cast<unsigned>(prediction) *
-                                                                   timing::Pace::kPrediction);
-    }
-    std::span<const uint16_t> wrong() const { return {wrong_.data(), wrong_count_}; }
     bool come() const;
     // Asks the engine back where something has come.
     bool look();
@@ -180,11 +177,8 @@ class Timing {
     timing::BranchPredictor predictor_;
     timing::MemorySystem memory_;
     timing::Pipeline pipeline_;
-    timing::PipelineMemo memo_{pipeline_, timing::PipelineMemo::Keeps::Counts};
+    timing::PipelineMemo memo_{pipeline_};
     timing::Pace pace_;
-    // Predictions of the present segment that were not right (Pace::advance).
-    std::array<uint16_t, timing::Segment::kMost> wrong_;
-    unsigned wrong_count_ = 0;
     uint64_t executed_ = 0;  // instructions that the clock's model was told of
     uint64_t stalls_ = 0;    // StallCycles at begin_native()
     Replay replay_;
@@ -192,8 +186,9 @@ class Timing {
     std::array<uint64_t, 128> stores_{};
     unsigned next_store_ = 0;
     bool drives_clock_ = false;
-    uint32_t parts_ = 0;      // that run now
-    bool redirected_ = true;  // the next instruction begins a fetch
+    uint32_t parts_ = 0;           // that run now
+    bool redirected_ = true;       // the next instruction begins a fetch
+    bool pace_redirected_ = true;  // also if every prediction is right
     uint32_t next_pc_ = 0;
     uint64_t cycles_ = 0;  // the clock's
     std::vector<Wait> waits_;

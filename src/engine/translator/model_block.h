@@ -8,7 +8,7 @@
 
 #include <array>
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <vector>
 
 #include "core/timing/segment.h"
@@ -43,23 +43,34 @@ struct ToldOp {
     uint32_t most_cycles;  // of its block (Pace::most_cycles)
 };
 
-// An instruction that ModelKind::Clock may have to ask about: what it accesses or how it branches.
-struct AskedOp {
+// What ModelKind::Clock may have to ask about: a fetch or access of an instruction.
+struct AskedAccess {
     const core::timing::Segment* segment;
     uint32_t index;              // in it
     uint32_t rest, most_cycles;  // as above
-    bool taken = false;
-    bool indirect = false;  // the target comes with the question
-    uint32_t target = 0;
-    const core::timing::SegmentEnd* end = nullptr;  // if it is the last of its segment
+    uint32_t pc = 0;
+    bool begins_line = false;  // of what is fetched, perhaps
+    bool is_first = false;     // in its segment
+    core::timing::MemoryUse use{};
+    uint8_t last_byte = 0;  // of the access: its size less 1
+    bool may_fault = false;
+};
+// How one branched.
+struct AskedBranch {
+    const core::timing::Segment* segment;
+    uint32_t index, pc;
+    bool taken, indirect;
+    uint32_t target;  // if it is not indirect: the target comes with the question
 };
 
-// A block's part that translated code and the model refer to by address.
+// A block's part that translated code and the model refer to by address. Most blocks have one or
+// two of each.
 struct ModelBlock {
-    std::deque<core::timing::Segment> segments;
-    std::deque<core::timing::SegmentEnd> ends;
-    std::deque<ToldOp> told;
-    std::deque<AskedOp> asked;
+    std::list<core::timing::Segment> segments;
+    std::list<core::timing::SegmentEnd> ends;
+    std::list<ToldOp> told;
+    std::list<AskedAccess> asked_accesses;
+    std::list<AskedBranch> asked_branches;
 };
 
 // What is written down between two looks: as 32-bit words, for each segment the address of its

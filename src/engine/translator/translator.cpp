@@ -77,7 +77,7 @@ Translator::Translator(core::Core& core, const Tuning& tuning, x64::CodeBuffer b
       fetches_(std::move(fetches)),
       shared_(*new (buffer_.data()) x64::SharedData),
       blocks_(buffer_, *fetches_),
-      runtime_(x64::emit_runtime(buffer_, core.state, callbacks())),
+      runtime_(x64::emit_runtime(buffer_, core, callbacks())),
       emitter_(buffer_, runtime_, blocks_, sites_, core),
       patience_(tuning.patience),
       trace_after_(static_cast<int32_t>(std::clamp(tuning.trace_after, 1u, 1u << 30))) {
@@ -353,6 +353,13 @@ x64::Exit Translator::carry_out(uint64_t place) {
         x64::PendingField pending;
         std::memcpy(&pending, at, sizeof pending);
         x64::store_pending(state, pending.field, pending.comparison, site.summary_overflow);
+    }
+    if (const unsigned told = site.told - unsigned{site.by_status && !happened};
+        site.told != 0 && told != 0) {
+        const core::timing::Segment* segment;
+        std::memcpy(&segment, at, sizeof segment);
+        using core::timing::SegmentEnd;
+        core_.timing().native_end({segment, told, SegmentEnd::Way::Along, 0, SegmentEnd::kNoEnd});
     }
     return happened ? x64::Exit::Return : exit;
 }
@@ -645,17 +652,14 @@ void Translator::end_native(uint32_t pc, uint32_t rest) {
 // Whether an access is one to memory, and will happen.
 bool Translator::will_access(const core::timing::Instruction& in, uint32_t ea) const {
     using core::timing::MemoryUse;
-    if (in.use != MemoryUse::Load && in.use != MemoryUse::Store) return true;
-    if (in.serializes && (ea & (in.size - 1u)) != 0) return false;
+    const unsigned size = std::max<unsigned>(in.size, 1);
+    if (in.serializes && (ea & (size - 1u)) != 0) return false;
     const core::Access access =
         in.use == MemoryUse::Load ? core::Access::Load : core::Access::Store;
-    const CpuState& state = core_.state;
-    const core::FastTlbEntry& fast = state.fast_tlb[core::fast_tlb_index(ea)];
-    const uint64_t tag = (ea & core::kPageMask) | state.data_context;
-    const bool is_known =
-        access == core::Access::Load ? fast.read_tag == tag : fast.write_tag == tag;
-    const bool in_page = ea % core::kPageSize + in.size <= core::kPageSize;
-    return (is_known && in_page) || core_.reaches_memory(ea, in.size, access);
+    const uint64_t known =
+        access == core::Access::Load ? pages_->read_addend(ea) : pages_->write_addend(ea);
+    const bool in_page = ea % core::kPageSize + size <= core::kPageSize;
+    return (known != 0 && in_page) || core_.reaches_memory(ea, size, access);
 }
 
 bool Translator::next_block_fits() {
@@ -671,26 +675,23 @@ bool Translator::may_take(uint64_t cycles) const {
            static_cast<int64_t>(cycles);
 }
 
-uint64_t Translator::ask_access(void* self, const AskedOp* op, uint64_t ea) {
+uint64_t Translator::ask_access(void* self, const AskedAccess* op, uint64_t ea) {
     auto& translator = *static_cast<Translator*>(self);
     if (!translator.may_take(op->most_cycles + core::timing::Pace::kMostMisses))
         return x64::kStopped;
     const auto at = static_cast<uint32_t>(ea);
-    if (translator.will_access(op->segment->entries()[op->index].instruction, at))
+    if (!op->may_fault || translator.will_access(op->segment->entries()[op->index].instruction, at))
         translator.core_.timing().native_access(*op->segment, op->index,
                                                 translator.native_executed(op->rest), at);
     return x64::kDone;
 }
 
-uint64_t Translator::ask_branch(void* self, const AskedOp* op, uint64_t target) {
+uint64_t Translator::ask_branch(void* self, const AskedBranch* op, uint64_t target) {
     auto& translator = *static_cast<Translator*>(self);
-    core::Timing& timing = translator.core_.timing();
-    const bool right =
-        timing.native_branch(*op->segment, op->index, op->taken,
-                             op->indirect ? static_cast<uint32_t>(target) : op->target);
-    if (right || !op->end) return x64::kDone;
-    timing.native_end(*op->end);
-    return x64::kChanged;
+    translator.core_.timing().native_branch(
+        *op->segment, op->index, op->taken,
+        op->indirect ? static_cast<uint32_t>(target) : op->target);
+    return x64::kDone;
 }
 
 uint64_t Translator::end_segment(void* self, const core::timing::SegmentEnd* end) {

@@ -125,8 +125,8 @@ class Translator final : public Engine,
     static uint64_t execute_last_op(void* self, const interpreter::Op* op);
     static uint64_t execute_told(void* self, const ToldOp* told);
     static uint64_t execute_last_told(void* self, const ToldOp* told);
-    static uint64_t ask_access(void* self, const AskedOp* op, uint64_t ea);
-    static uint64_t ask_branch(void* self, const AskedOp* op, uint64_t target);
+    static uint64_t ask_access(void* self, const AskedAccess* op, uint64_t ea);
+    static uint64_t ask_branch(void* self, const AskedBranch* op, uint64_t target);
     static uint64_t end_segment(void* self, const core::timing::SegmentEnd* end);
     void begin_native(int64_t left, uint32_t pc);
     void end_native(uint32_t pc, uint32_t rest);

@@ -389,12 +389,13 @@ bool Emitter::emit_multiple(const GuestInstruction& in) {
 // dcbz, dcbzl
 bool Emitter::emit_zero_line(const GuestInstruction& in) {
     const bool is_zero = in.opcode == Opcode::Dcbz || in.opcode == Opcode::Dcbzl;
-    if (!is_zero || tells_accesses()) return false;
+    if (!is_zero || writes_addresses()) return false;
     const auto line = static_cast<int>(core_.model().cache_line);
     constexpr int kXmmBytes = 16;
     Label *slow = new_label(), *done = new_label();
     Label* stopped = stopped_at(in);
     address(in, {0, true, false});
+    if (is_clock()) tell_access();
     and_(eax, -line);
     translate(0, kWritePages, slow);
     vpxor(xmm0, xmm0, xmm0);

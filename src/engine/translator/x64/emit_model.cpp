@@ -14,21 +14,20 @@ namespace {
 using core::timing::Instruction;
 using core::timing::SegmentEnd;
 
+using isa::Opcode;
+
 constexpr int kWordBytes = 4;
 
 using core::timing::Filters;
 using core::timing::LineFilter;
 using core::timing::MemoryUse;
 
-constexpr int filter_offset(size_t offset) {
-    return state_offset(kFiltersOffset + offset);
-}
 int fetch_filter_offset(uint32_t pc) {
     return filter_offset(offsetof(Filters, fetches) + 4 * size_t{LineFilter::set_of(pc)});
 }
-int taken_filter_offset(uint32_t pc) {
-    return filter_offset(offsetof(Filters, taken) +
-                         sizeof(Filters::Taken) * size_t{Filters::branch_set(pc)});
+int last_branch_offset(uint32_t pc) {
+    return filter_offset(offsetof(Filters, last_branches) +
+                         sizeof(Filters::Branch) * size_t{Filters::branch_set(pc)});
 }
 int not_taken_filter_offset(uint32_t pc) {
     return filter_offset(offsetof(Filters, not_taken) + 4 * size_t{Filters::not_taken_place(pc)});
@@ -110,8 +109,8 @@ void Emitter::write_address() {
 }
 
 // The instructions of the block before the `done`th have been executed. Clobbers rcx, rdx; where
-// an indirect branch goes to is in eax, and stays there. `rarely`: the code is cold.
-void Emitter::write_end(unsigned done, SegmentEnd::Way way, uint32_t target, bool rarely) {
+// an indirect branch goes to is in eax, and stays there.
+void Emitter::write_end(unsigned done, SegmentEnd::Way way, uint32_t target) {
     if (!models() || done == 0) return;
     const Place& place = places_[done];
     if (guest_->mode.model == ModelKind::Operations) {
@@ -123,17 +122,10 @@ void Emitter::write_end(unsigned done, SegmentEnd::Way way, uint32_t target, boo
     const SegmentEnd* end = &block_->model->ends.emplace_back(
         SegmentEnd{place.segment, place.count, way, target, next_end_++});
     if (is_clock()) {
-        Label* ended = new_label();
-        const AskedOp branch{place.segment,
-                             place.count - 1,
-                             block_->count - (done - 1),
-                             most_cycles_,
-                             way != SegmentEnd::Way::NotTaken,
-                             way == SegmentEnd::Way::Indirect,
-                             target,
-                             end};
-        if (way != SegmentEnd::Way::Along) look_at_branch(branch, ended);
-        end_segment(*end, ended, rarely);
+        if (way != SegmentEnd::Way::Along)
+            look_at_branch(way != SegmentEnd::Way::NotTaken, way == SegmentEnd::Way::Indirect,
+                           target, place);
+        end_segment(*end);
         return;
     }
     auto words = static_cast<int>(Written::kWordsOfEnd + place.accesses);
@@ -202,7 +194,7 @@ bool Emitter::begins_line() const {
 
 void Emitter::look_at_line(uint32_t pc, Label& asks) {
     cmp(dword[kState + fetch_filter_offset(pc)],
-        static_cast<int>(pc & ~(LineFilter::kLineBytes - 1)));
+        static_cast<int>(pc & ~(core::timing::kL1LineBytes - 1)));
     jne(asks);
 }
 
@@ -224,12 +216,12 @@ void Emitter::look_at_access() {
     Label *asks = new_label(), *asked = new_label();
     if (begins_line()) look_at_line(entry.pc, *asks);
     if (use == MemoryUse::Load || use == MemoryUse::Store) {
-        constexpr auto kBytes = static_cast<int>(LineFilter::kLineBytes);
+        constexpr auto kBytes = static_cast<int>(core::timing::kL1LineBytes);
         const size_t filter =
             use == MemoryUse::Load ? offsetof(Filters, loads) : offsetof(Filters, stores);
         mov(ecx, eax);
-        shr(ecx, std::countr_zero(LineFilter::kLineBytes));
-        and_(ecx, static_cast<int>(LineFilter::kSets - 1));
+        shr(ecx, std::countr_zero(core::timing::kL1LineBytes));
+        and_(ecx, static_cast<int>(core::timing::kL1Sets - 1));
         mov(ecx, dword[kState + rcx * 4 + filter_offset(filter)]);
         xor_(ecx, eax);
         test(ecx, -kBytes | (entry.instruction.size - 1));  // misaligned ones are asked about
@@ -241,37 +233,34 @@ void Emitter::look_at_access() {
     ask_access_later(asks, asked);
 }
 
-// The target of an indirect one is in eax. If it ends its segment it may do that, too, and goes to
-// `ended` then.
-void Emitter::look_at_branch(const AskedOp& branch, Label* ended) {
-    const uint32_t pc = branch.segment->entries()[branch.index].pc;
+// The last instruction of the place. The target of an indirect one is in eax.
+void Emitter::look_at_branch(bool taken, bool indirect, uint32_t target, const Place& place) {
+    const unsigned index = place.count - 1;
+    const uint32_t pc = place.segment->entries()[index].pc;
     Label *asks = new_label(), *asked = new_label();
-    if (branch.taken) {
-        const int offset = taken_filter_offset(pc);
-        cmp(dword[kState + offset + static_cast<int>(offsetof(Filters::Taken, pc))],
-            static_cast<int>(pc));
-        jne(*asks);
-        const Xbyak::Address known_target =
-            dword[kState + offset + static_cast<int>(offsetof(Filters::Taken, target))];
-        if (branch.indirect)
-            cmp(known_target, eax);
-        else
-            cmp(known_target, static_cast<int>(branch.target));
+    if (taken) {
+        const int offset = last_branch_offset(pc);
+        if (indirect) {
+            cmp(dword[kState + offset], static_cast<int>(pc));
+            jne(*asks);
+            cmp(dword[kState + offset + static_cast<int>(offsetof(Filters::Branch, target))], eax);
+        } else {
+            static_assert(offsetof(Filters::Branch, tag) == 0);
+            mov(rcx, uint64_t{target} << 32 | pc);
+            cmp(qword[kState + offset], rcx);
+        }
         jne(*asks);
     } else {
         cmp(dword[kState + not_taken_filter_offset(pc)], static_cast<int>(pc));
         jne(*asks);
     }
     L(*asked);
-    const AskedOp* op = &block_->model->asked.emplace_back(branch);
-    later([this, asks, asked, op, ended] {
+    const AskedBranch* op = &block_->model->asked_branches.emplace_back(
+        AskedBranch{place.segment, index, pc, taken, indirect, target});
+    later([this, asks, asked, op] {
         L(*asks);
         mov(rdx, reinterpret_cast<uintptr_t>(op));
-        call(calls().ask_branch);
-        if (ended) {
-            test(edx, edx);
-            jnz(*ended);
-        }
+        call(calls().ask_branch[op->taken ? op->indirect ? 2 : 1 : 0]);
         jmp(*asked);
     });
 }
@@ -279,17 +268,24 @@ void Emitter::look_at_branch(const AskedOp& branch, Label* ended) {
 // A branch within a trace went where the trace goes on.
 void Emitter::look_at_passed_branch(bool taken, uint32_t target) {
     if (!is_clock()) return;
-    const Place& place = places_.back();
-    look_at_branch({place.segment, place.count - 1, block_->count - index_, most_cycles_, taken,
-                    false, target},
-                   nullptr);
+    look_at_branch(taken, false, target, places_.back());
 }
 
 // Before the instruction. A deadline may be too near for what it may miss.
 void Emitter::ask_access_later(Label* asks, Label* asked) {
     const Place& place = places_.back();
-    const AskedOp* op = &block_->model->asked.emplace_back(
-        AskedOp{place.segment, place.count - 1, block_->count - index_, most_cycles_});
+    const core::timing::Segment::Entry& entry = place.segment->entries().back();
+    AskedAccess ask{place.segment, place.count - 1, block_->count - index_, most_cycles_};
+    ask.pc = entry.pc;
+    ask.begins_line = begins_line();
+    ask.is_first = place.count == 1;
+    ask.use = entry.instruction.use;
+    const Opcode opcode = guest_->instructions[index_].opcode;
+    ask.may_fault = ask.use == MemoryUse::Load || ask.use == MemoryUse::Store ||
+                    opcode == Opcode::Dcbz || opcode == Opcode::Dcbzl;
+    if (entry.instruction.size != 0)
+        ask.last_byte = static_cast<uint8_t>(entry.instruction.size - 1);
+    const AskedAccess* op = &block_->model->asked_accesses.emplace_back(ask);
     Label* stopped = stopped_at(guest_->instructions[index_]);
     later([this, asks, asked, op, stopped] {
         L(*asks);
@@ -301,14 +297,10 @@ void Emitter::ask_access_later(Label* asks, Label* asked) {
     });
 }
 
-void Emitter::end_segment(const SegmentEnd& end, Label* ended, bool rarely) {
+void Emitter::end_segment(const SegmentEnd& end) {
     using Known = SegmentEnd::Known;
     mov(rdx, reinterpret_cast<uintptr_t>(&end));
-    if (rarely) {
-        call(calls().end_segment);
-        return;
-    }
-    Label* asks = new_label();
+    Label *asks = new_label(), *ended = new_label();
     mov(ecx, dword[kState + kPaceOffset]);
     cmp(ecx, dword[rdx + known_offset(offsetof(Known, from))]);
     jne(*asks);

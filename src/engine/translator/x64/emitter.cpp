@@ -231,7 +231,8 @@ void Emitter::refund(unsigned done) {
 }
 
 void Emitter::leave(Exit exit, uint32_t pc, unsigned done, const Counts& counts,
-                    const GuestInstruction* stopped, const PendingFields* pending) {
+                    const GuestInstruction* stopped, const PendingFields* pending,
+                    const Place* place) {
     ExitSite site{};
     site.pc = pc;
     site.exit = static_cast<uint8_t>(exit);
@@ -250,10 +251,12 @@ void Emitter::leave(Exit exit, uint32_t pc, unsigned done, const Counts& counts,
     for (unsigned field = 0; pending && field < 8; ++field)
         if ((*pending)[field].kind != Pending::kNone)
             fields[site.pending++] = {static_cast<uint8_t>(field), (*pending)[field]};
+    if (place && place->segment) site.told = static_cast<uint8_t>(place->count);
     restore_registers();
     call(calls().leave_site);
     append(&site, sizeof site);
     append(fields.data(), site.pending * sizeof fields[0]);
+    if (site.told != 0) append(&place->segment, sizeof place->segment);
 }
 
 Label* Emitter::stopped_at(const GuestInstruction& in) {
@@ -267,14 +270,15 @@ Label* Emitter::stopped_at(const GuestInstruction& in) {
 
 void Emitter::leave_stopped(const GuestInstruction& in, unsigned index,
                             const PendingFields& pending) {
-    if (!models()) {
-        leave(Exit::Fault, in.pc, index, in.before, &in, &pending);
+    if (!models() || is_clock()) {
+        leave(Exit::Fault, in.pc, index, in.before, &in, &pending,
+              is_clock() ? &places_[index + 1] : nullptr);
         return;
     }
     Label* changed = new_label();
     cmp(edx, static_cast<uint32_t>(kStopped));
     jne(*changed);
-    write_end(index, Way::Along, 0, true);
+    write_end(index, Way::Along);
     leave(Exit::Fault, in.pc, index, in.before, nullptr, &pending);
     L(*changed);
     leave_behind(in, index, pending);
@@ -285,8 +289,9 @@ void Emitter::leave_behind(const GuestInstruction& in, unsigned index,
     Counts counts = in.before;
     counts.loads += in.decoded.loads;
     counts.stores += in.decoded.stores;
-    write_end(index + 1, Way::Along, 0, true);
-    leave(Exit::Return, in.pc + 4, index + 1, counts, nullptr, &pending);
+    if (!is_clock()) write_end(index + 1, Way::Along);
+    leave(Exit::Return, in.pc + 4, index + 1, counts, nullptr, &pending,
+          is_clock() ? &places_[index + 1] : nullptr);
 }
 
 void Emitter::append(const void* bytes, size_t size) {

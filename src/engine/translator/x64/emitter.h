@@ -52,6 +52,12 @@ class Emitter : private Xbyak::CodeGenerator {
     using Reg64 = Xbyak::Reg64;
     using PendingFields = std::array<Pending, 8>;
 
+    // For the timing model: behind so many instructions of the block.
+    struct Place {
+        const core::timing::Segment* segment = nullptr;  // null: the last was told at once
+        uint32_t count = 0, accesses = 0;                // in the segment
+        int more_ops = 0;  // than instructions, in the block; of those told at once none at all
+    };
     // ---- emitter.cpp: the frame of a block ----
     void emit_instruction(const GuestInstruction& in);
     bool emit_native(const GuestInstruction& in);
@@ -92,7 +98,8 @@ class Emitter : private Xbyak::CodeGenerator {
     // Leaves where `done` instructions are done, which have counted so much and left so much
     // pending.
     void leave(Exit exit, uint32_t pc, unsigned done, const Counts& counts,
-               const GuestInstruction* stopped = nullptr, const PendingFields* pending = nullptr);
+               const GuestInstruction* stopped = nullptr, const PendingFields* pending = nullptr,
+               const Place* place = nullptr);
     void append(const void* bytes, size_t size);
     // Goes on at `target` from behind the `done`th instruction.
     void go_to(uint32_t target);
@@ -135,22 +142,15 @@ class Emitter : private Xbyak::CodeGenerator {
     void look_at_fetch();
     void look_at_line(uint32_t pc, Label& asks);
     void look_at_access();
-    void look_at_branch(const AskedOp& branch, Label* ended);
+    void look_at_branch(bool taken, bool indirect, uint32_t target, const Place& place);
     void look_at_passed_branch(bool taken, uint32_t target);
     void ask_access_later(Label* asks, Label* asked);
-    void end_segment(const core::timing::SegmentEnd& end, Label* ended, bool rarely);
+    void end_segment(const core::timing::SegmentEnd& end);
     bool begins_line() const;
-    void write_end(unsigned done, core::timing::SegmentEnd::Way way, uint32_t target = 0,
-                   bool rarely = false);
+    void write_end(unsigned done, core::timing::SegmentEnd::Way way, uint32_t target = 0);
     void emit_told(const GuestInstruction& in);
     void emit_last_told(const GuestInstruction& in);
     Xbyak::Address written_next();
-    // Behind so many instructions of the block.
-    struct Place {
-        const core::timing::Segment* segment = nullptr;  // null: the last was told at once
-        uint32_t count = 0, accesses = 0;                // in the segment
-        int more_ops = 0;  // than instructions, in the block; of those told at once none at all
-    };
 
     // ---- registers ----
     bool is_pinned(unsigned reg) const { return hosts_[reg] >= 0; }

@@ -31,6 +31,9 @@ struct ExitSite {
     uint8_t own_loads, own_stores;
     uint8_t summary_overflow;  // XER[SO]
     uint8_t pending;           // so many PendingField behind it
+    // ModelKind::Clock: instructions of a segment that the model is told of; one less if the
+    // instruction did not happen. A pointer to the segment is behind all else.
+    uint8_t told;
 };
 struct PendingField {
     uint8_t field;

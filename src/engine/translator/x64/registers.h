@@ -87,6 +87,10 @@ constexpr int kFpscrOffset = state_offset(offsetof(core::CpuState, fpscr));
 constexpr int kPaceOffset = state_offset(offsetof(core::CpuState, pace));
 constexpr int kCyclesLeftOffset = state_offset(offsetof(core::CpuState, cycles_left));
 constexpr size_t kFiltersOffset = offsetof(core::CpuState, filters);
+// Of something in core::timing::Filters.
+constexpr int filter_offset(size_t offset) {
+    return state_offset(kFiltersOffset + offset);
+}
 constexpr int kBudgetOffset = state_offset(offsetof(core::CpuState, budget));
 
 // The page tables of PageMap::select, relative to the host's GS segment, which stands at its

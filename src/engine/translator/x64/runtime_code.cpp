@@ -3,6 +3,13 @@
 // right for a C++ function when a block has called one of these and these call it.
 #include "engine/translator/x64/runtime_code.h"
 
+#include <bit>
+
+#include "core/core.h"
+#include "core/timing/cache.h"
+#include "core/timing/filters.h"
+#include "core/timing/pace.h"
+#include "engine/translator/model_block.h"
 #include "engine/translator/x64/code_buffer.h"
 #include "engine/translator/x64/registers.h"
 #include "engine/translator/x64/shared_data.h"
@@ -14,10 +21,10 @@ using namespace Xbyak::util;
 
 class Generator : public Xbyak::CodeGenerator {
   public:
-    Generator(CodeBuffer& buffer, core::CpuState& state, const Callbacks& callbacks)
+    Generator(CodeBuffer& buffer, core::Core& core, const Callbacks& callbacks)
         : CodeGenerator(buffer.code_bytes(), buffer.code()),
           buffer_(buffer),
-          state_(state),
+          core_(core),
           callbacks_(callbacks) {
         setDefaultJmpNEAR(true);
     }
@@ -49,9 +56,11 @@ class Generator : public Xbyak::CodeGenerator {
             calls.execute_zero = emit_execute(callbacks_.execute_zero);
             calls.enable_interrupts = emit_enable_interrupts();
             calls.execute_told = emit_execute(callbacks_.execute_told);
-            calls.ask_access = emit_ask(callbacks_.ask_access);
-            calls.ask_branch = emit_ask(callbacks_.ask_branch);
-            calls.end_segment = emit_ask(callbacks_.end_segment);
+            calls.ask_access = emit_ask_access();
+            calls.ask_branch[0] = emit_ask_branch(false, false);
+            calls.ask_branch[1] = emit_ask_branch(true, false);
+            calls.ask_branch[2] = emit_ask_branch(true, true);
+            calls.end_segment = emit_end_segment();
         }
         code.dispatch_edge = emit_dispatch_edge();
         code.dispatch = emit_dispatch();
@@ -142,7 +151,7 @@ class Generator : public Xbyak::CodeGenerator {
         for (const auto& saved : {rbx, rbp, r12, r13, r14, r15})
             push(saved);
         mov(rax, rdi);
-        mov(kState, reinterpret_cast<uintptr_t>(&state_) + kStateBias);
+        mov(kState, reinterpret_cast<uintptr_t>(&core_.state) + kStateBias);
         load_general();
         Xbyak::Label without;
         test(dword[kState + kMsrOffset], core::msr::kFP);
@@ -294,6 +303,340 @@ class Generator : public Xbyak::CodeGenerator {
         ret();
         return start;
     }
+    // What using a line changes that the L1 cache and its MMU have (HitFilter); to `ask` where they
+    // may not have it. Its address is in eax and stays there. Gives the number of its set in rsi,
+    // the set's address in rdi, and eight times its way in rcx; clobbers xmm0 and xmm1.
+    void emit_hit(size_t filter, const core::timing::Cache& cache, Xbyak::Label& ask) {
+        using core::timing::Cache;
+        using core::timing::HitFilter;
+        using core::timing::kL1LineBytes;
+        using core::timing::kL1Sets;
+        const auto offset = [filter](size_t member) { return filter_offset(filter + member); };
+        static_assert(sizeof(HitFilter::Page) == 8 && HitFilter::kPageBytes == 4096);
+        static_assert(Cache::kWays == 8 && core::timing::kL1Ways == 8 && sizeof(Cache::Set) == 48);
+        mov(esi, eax);
+        shr(esi, 12);
+        and_(esi, HitFilter::kPages - 1);
+        mov(ecx, eax);
+        and_(ecx, -static_cast<int>(HitFilter::kPageBytes));
+        cmp(dword[kState + rsi * 8 + offset(offsetof(HitFilter, pages))], ecx);
+        jne(ask);
+        const size_t entry =
+            offsetof(HitFilter, pages) + offsetof(HitFilter::Page, entry_and_number);
+        mov(edi, dword[kState + rsi * 8 + offset(entry)]);
+        mov(ecx, edi);
+        and_(ecx, HitFilter::kNumbers - 1);
+        mov(esi, eax);
+        and_(esi, -static_cast<int>(kL1LineBytes));
+        or_(ecx, esi);
+        vmovd(xmm0, ecx);
+        vpshufd(xmm0, xmm0, 0);
+        mov(esi, eax);
+        shr(esi, 6);
+        and_(esi, kL1Sets - 1);
+        mov(ecx, esi);
+        shl(ecx, 5);
+        vpcmpeqd(xmm1, xmm0, ptr[kState + rcx + offset(offsetof(HitFilter, ways))]);
+        vpcmpeqd(xmm0, xmm0, ptr[kState + rcx + offset(offsetof(HitFilter, ways) + 16)]);
+        vpackssdw(xmm1, xmm1, xmm0);
+        vpmovmskb(ecx, xmm1);
+        tzcnt(ecx, ecx);
+        jc(ask);
+        // The MMU's entry, if the line is not the last used of its set.
+        Xbyak::Label newest;
+        push(rdx);
+        push(rsi);
+        lea(edx, ptr[rsi + rsi * 2]);
+        shl(edx, 4);
+        mov(rsi, reinterpret_cast<uintptr_t>(cache.sets()));
+        lea(rdx, ptr[rdx + rsi]);
+        mov(esi, dword[rdx + rcx * 2 + offsetof(Cache::Set, lines)]);
+        cmp(dword[rdx + offsetof(Cache::Set, newest)], esi);
+        je(newest);
+        mov(dword[rdx + offsetof(Cache::Set, newest)], esi);
+        shr(edi, std::countr_zero(HitFilter::kNumbers));
+        mov(rsi, qword[kState + offset(offsetof(HitFilter, time))]);
+        inc(rsi);
+        mov(qword[kState + offset(offsetof(HitFilter, time))], rsi);
+        mov(qword[kState + rdi * 8 + offset(offsetof(HitFilter, used))], rsi);
+        shl(ecx, 2);  // it was twice the way
+        movzx(edi, byte[rdx + offsetof(Cache::Set, tree)]);
+        mov(rsi, std::bit_cast<uint64_t>(Cache::kSet));
+        shrx(rsi, rsi, rcx);
+        or_(edi, esi);
+        mov(rsi, ~std::bit_cast<uint64_t>(Cache::kClear));
+        shrx(rsi, rsi, rcx);
+        and_(edi, esi);
+        mov(byte[rdx + offsetof(Cache::Set, tree)], dil);
+        shr(ecx, 2);
+        L(newest);
+        shl(ecx, 2);
+        mov(rdi, rdx);
+        pop(rsi);
+        pop(rdx);
+    }
+    // The line at eax as the last used of its set, whose number is in rsi; gives it in ecx.
+    void emit_remember(size_t line_filter) {
+        mov(ecx, eax);
+        and_(ecx, -static_cast<int>(core::timing::kL1LineBytes));
+        mov(dword[kState + rsi * 4 + filter_offset(line_filter)], ecx);
+    }
+    // Timing::native_access where all that changes is the order of use.
+    const uint8_t* emit_ask_access() {
+        using core::timing::Cache;
+        using core::timing::Filters;
+        using core::timing::MemoryUse;
+        const uint8_t* slow = emit_ask(callbacks_.ask_access);
+        align(16);
+        const uint8_t* start = getCurr();
+        Xbyak::Label ask, fetched, fetches, done, load;
+        for (const auto& reg : {rax, rsi, rdi})
+            push(reg);
+        cmp(byte[rdx + offsetof(AskedAccess, begins_line)], 0);
+        je(fetched);
+        // The first of a segment may be in a group that was fetched before.
+        cmp(byte[rdx + offsetof(AskedAccess, is_first)], 0);
+        je(fetches);
+        test(dword[kState + kPaceOffset], 1);
+        jnz(fetches);
+        test(dword[rdx + offsetof(AskedAccess, pc)], 15);
+        jnz(fetched);
+        L(fetches);
+        mov(eax, dword[rdx + offsetof(AskedAccess, pc)]);
+        emit_hit(offsetof(Filters, fetch_hits), core_.timing().l1_instructions(), ask);
+        emit_remember(offsetof(Filters, fetches));
+        mov(rax, qword[rsp + 16]);
+        L(fetched);
+        cmp(byte[rdx + offsetof(AskedAccess, use)], static_cast<int>(MemoryUse::None));
+        je(done);
+        Xbyak::Label usual;
+        cmp(byte[rdx + offsetof(AskedAccess, use)], static_cast<int>(MemoryUse::Store));
+        jbe(usual);
+        cmp(byte[rdx + offsetof(AskedAccess, use)], static_cast<int>(MemoryUse::Allocate));
+        jne(ask);
+        L(usual);
+        movzx(ecx, byte[rdx + offsetof(AskedAccess, last_byte)]);
+        mov(edi, eax);
+        and_(edi, 7);
+        add(edi, ecx);
+        cmp(edi, 7);
+        ja(ask);  // it takes two accesses
+        // It will happen, where the page map has its page.
+        static_assert(kWritePages - kReadPages == 1 << 26);
+        xor_(edi, edi);
+        cmp(byte[rdx + offsetof(AskedAccess, use)], static_cast<int>(MemoryUse::Load));
+        setne(dil);
+        shl(edi, 26);
+        mov(ecx, eax);
+        shr(ecx, 12);
+        putSeg(gs);
+        cmp(qword[rdi + rcx * 8 + kReadPages], 0);
+        je(ask);
+        emit_hit(offsetof(Filters, data_hits), core_.timing().l1_data(), ask);
+        cmp(byte[rdx + offsetof(AskedAccess, use)], static_cast<int>(MemoryUse::Load));
+        je(load);
+        shr(ecx, 3);
+        mov(edx, 1);
+        shl(edx, cl);
+        or_(byte[rdi + offsetof(Cache::Set, dirty)], dl);
+        emit_remember(offsetof(Filters, loads));
+        mov(dword[kState + rsi * 4 + filter_offset(offsetof(Filters, stores))], ecx);
+        jmp(done);
+        L(load);
+        emit_remember(offsetof(Filters, loads));
+        xor_(ecx, core::timing::kL1LineBytes);
+        mov(dword[kState + rsi * 4 + filter_offset(offsetof(Filters, stores))], ecx);
+        L(done);
+        xor_(edx, edx);
+        for (const auto& reg : {rdi, rsi, rax})
+            pop(reg);
+        ret();
+        L(ask);
+        for (const auto& reg : {rdi, rsi, rax})
+            pop(reg);
+        jmp(slow);
+        return start;
+    }
+    // BranchPredictor::make_last for the branch at ecx, in the set with the number in rsi; to `ask`
+    // if there is no entry of it. Gives its weakness in edi; clobbers xmm0.
+    void emit_make_last(Xbyak::Label& ask) {
+        using core::timing::BranchPredictor;
+        using core::timing::Filters;
+        using Set = BranchPredictor::Set;
+        static_assert(sizeof(Set) == 48 && BranchPredictor::kWays == 4);
+        constexpr size_t kEntry = offsetof(Filters, last_branches);
+        constexpr size_t kTarget = kEntry + offsetof(Filters::Branch, target);
+        const auto tag = dword[kState + rsi * 8 + filter_offset(kEntry)];
+        const auto target = dword[kState + rsi * 8 + filter_offset(kTarget)];
+        lea(edi, ptr[rsi + rsi * 2]);
+        shl(edi, 4);
+        push(rax);
+        push(rdx);
+        Xbyak::Label found, other, leave;
+        mov(rax, reinterpret_cast<uintptr_t>(core_.timing().branch_sets()));
+        add(rdi, rax);
+        vmovd(xmm0, ecx);
+        vpshufd(xmm0, xmm0, 0);
+        vpcmpeqd(xmm0, xmm0, ptr[rdi + offsetof(Set, pc)]);
+        vmovmskps(eax, xmm0);
+        tzcnt(eax, eax);
+        jnc(found);
+        pop(rdx);
+        pop(rax);
+        jmp(ask);
+        L(found);
+        push(rcx);
+        // The one that was the last: not taken, it changes something now.
+        movzx(edx, byte[rdi + offsetof(Set, last)]);
+        mov(byte[rdi + offsetof(Set, last)], al);
+        mov(ecx, tag);
+        and_(ecx, static_cast<int>(Filters::Branch::kStrongest));
+        mov(byte[rdi + rdx + offsetof(Set, weakness)], cl);
+        mov(ecx, target);
+        mov(dword[rdi + rdx * 4 + offsetof(Set, target)], ecx);
+        mov(ecx, dword[rdi + rdx * 4 + offsetof(Set, pc)]);
+        forget_not_taken(ecx, edx);
+        mov(ecx, dword[rdi + rax * 4 + offsetof(Set, target)]);
+        mov(target, ecx);
+        // Those that were used since it was grow older (BranchPredictor::make_last).
+        constexpr uint32_t kOnes = 0x01010101, kTops = 0x80808080;
+        movzx(ecx, byte[rdi + rax + offsetof(Set, age)]);
+        imul(ecx, ecx, static_cast<int>(kOnes));
+        mov(edx, dword[rdi + offsetof(Set, age)]);
+        or_(edx, static_cast<int>(kTops));
+        sub(edx, ecx);
+        not_(edx);
+        and_(edx, static_cast<int>(kTops));
+        shr(edx, 7);
+        add(dword[rdi + offsetof(Set, age)], edx);
+        mov(byte[rdi + rax + offsetof(Set, age)], 0);
+        movzx(edi, byte[rdi + rax + offsetof(Set, weakness)]);
+        pop(rcx);
+        pop(rdx);
+        pop(rax);
+    }
+    // Filters::not_taken_changes; clobbers `scratch`.
+    void forget_not_taken(const Xbyak::Reg32& pc, const Xbyak::Reg32& scratch) {
+        using core::timing::Filters;
+        Xbyak::Label leave;
+        const auto entry =
+            dword[kState + scratch.cvt64() * 4 + filter_offset(offsetof(Filters, not_taken))];
+        mov(scratch, pc);
+        shr(scratch, 2);
+        and_(scratch, Filters::kNotTaken - 1);
+        cmp(entry, pc);
+        jne(leave);
+        mov(entry, Filters::kNone);
+        L(leave);
+    }
+    // What the predictor does with a branch that it has an entry of (BranchPredictor::branch),
+    // without asking it.
+    const uint8_t* emit_ask_branch(bool taken, bool indirect) {
+        using core::timing::Filters;
+        using core::timing::Pace;
+        constexpr auto kStrongest = static_cast<int>(Filters::Branch::kStrongest);
+        const uint8_t* slow = emit_ask(callbacks_.ask_branch);
+        align(16);
+        const uint8_t* start = getCurr();
+        Xbyak::Label ask, there, leave;
+        const auto& pc = ecx;
+        const auto& set = rsi;
+        const auto& weakness = edi;
+        for (const auto& reg : {rax, rsi, rdi})
+            push(reg);
+        mov(pc, dword[rdx + offsetof(AskedBranch, pc)]);
+        if (taken && !indirect) mov(eax, dword[rdx + offsetof(AskedBranch, target)]);
+        mov(set.cvt32(), pc);
+        shr(set.cvt32(), 2);
+        and_(set.cvt32(), Filters::kBranchSets - 1);
+        constexpr size_t kEntry = offsetof(Filters, last_branches);
+        constexpr size_t kTarget = kEntry + offsetof(Filters::Branch, target);
+        static_assert(sizeof(Filters::Branch) == 8 && offsetof(Filters::Branch, tag) == 0);
+        const auto tag = dword[kState + set * 8 + filter_offset(kEntry)];
+        const auto target = dword[kState + set * 8 + filter_offset(kTarget)];
+        const auto stalls = qword[kState + total_offset(core::Total::StallCycles)];
+        mov(weakness, tag);
+        sub(weakness, pc);
+        cmp(weakness, kStrongest);
+        jbe(there);
+        emit_make_last(ask);
+        L(there);
+        if (taken) {
+            Xbyak::Label changes;
+            cmp(weakness, kStrongest);
+            jne(changes);
+            forget_not_taken(pc, edx);
+            L(changes);
+            cmp(weakness, 2);
+            setae(dl);  // predicted as not taken
+            cmp(target, eax);
+            mov(target, eax);
+            setne(al);
+            or_(dl, al);
+            movzx(edx, dl);
+            neg(edx);
+            sub(weakness, 1);
+            adc(weakness, 0);
+        } else {
+            cmp(weakness, 2);
+            sbb(edx, edx);  // predicted as taken
+            cmp(weakness, kStrongest);
+            adc(weakness, 0);
+        }
+        and_(edx, static_cast<int>(Pace::kMispredicted));
+        add(stalls, rdx);
+        lea(edx, ptr[rdi + rcx]);
+        mov(tag, edx);
+        if (!taken) {
+            cmp(weakness, kStrongest);
+            jne(leave);
+            mov(edx, pc);
+            shr(edx, 2);
+            and_(edx, Filters::kNotTaken - 1);
+            mov(dword[kState + rdx * 4 + filter_offset(offsetof(Filters, not_taken))], pc);
+        }
+        L(leave);
+        for (const auto& reg : {rdi, rsi, rax})
+            pop(reg);
+        ret();
+        L(ask);
+        for (const auto& reg : {rdi, rsi, rax})
+            pop(reg);
+        jmp(slow);
+        return start;
+    }
+    // Timing::native_end where the way is one of SegmentEnd::more_known.
+    const uint8_t* emit_end_segment() {
+        using core::timing::SegmentEnd;
+        using Known = SegmentEnd::Known;
+        const uint8_t* slow = emit_ask(callbacks_.end_segment);
+        align(16);
+        const uint8_t* start = getCurr();
+        Xbyak::Label ask;
+        static_assert(sizeof(Known) == 16 && SegmentEnd::kMoreKnown == 8);
+        push(rax);
+        mov(ecx, dword[kState + kPaceOffset]);
+        mov(eax, ecx);
+        shr(eax, 3);
+        xor_(eax, ecx);
+        and_(eax, SegmentEnd::kMoreKnown - 1);
+        shl(eax, 4);
+        const auto more = offsetof(SegmentEnd, more_known);
+        cmp(dword[rdx + rax + (more + offsetof(Known, from))], ecx);
+        jne(ask);
+        movups(xmm0, ptr[rdx + rax + more]);
+        movups(ptr[rdx + offsetof(SegmentEnd, known)], xmm0);
+        mov(ecx, dword[rdx + rax + (more + offsetof(Known, to))]);
+        mov(dword[kState + kPaceOffset], ecx);
+        mov(rax, qword[rdx + rax + (more + offsetof(Known, stalls))]);
+        add(qword[kState + total_offset(core::Total::StallCycles)], rax);
+        pop(rax);
+        ret();
+        L(ask);
+        pop(rax);
+        jmp(slow);
+        return start;
+    }
     const uint8_t* emit_enable_interrupts() {
         align(16);
         const uint8_t* start = getCurr();
@@ -368,7 +711,7 @@ class Generator : public Xbyak::CodeGenerator {
     }
 
     CodeBuffer& buffer_;
-    core::CpuState& state_;
+    core::Core& core_;
     const Callbacks& callbacks_;
     bool floats_ = false;  // for blocks with floating-point registers in host registers
 };
@@ -390,8 +733,8 @@ void emit_look_up(Xbyak::CodeGenerator& to, const CodeBuffer& buffer) {
     to.jmp(rcx);
 }
 
-RuntimeCode emit_runtime(CodeBuffer& buffer, core::CpuState& state, const Callbacks& callbacks) {
-    return Generator(buffer, state, callbacks).emit();
+RuntimeCode emit_runtime(CodeBuffer& buffer, core::Core& core, const Callbacks& callbacks) {
+    return Generator(buffer, core, callbacks).emit();
 }
 
 }  // namespace perfvisor::engine::translator::x64

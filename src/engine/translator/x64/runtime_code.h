@@ -15,7 +15,8 @@ struct SegmentEnd;
 }
 namespace perfvisor::engine::translator {
 struct ToldOp;
-struct AskedOp;
+struct AskedAccess;
+struct AskedBranch;
 }  // namespace perfvisor::engine::translator
 
 namespace perfvisor::engine::translator::x64 {
@@ -65,8 +66,8 @@ struct Callbacks {
     uint64_t (*execute_last_told)(void* engine, const ToldOp* op);
     // ModelKind::Clock: what an instruction is about to access, or where it branches; a segment's
     // end.
-    uint64_t (*ask_access)(void* engine, const AskedOp* op, uint64_t ea);
-    uint64_t (*ask_branch)(void* engine, const AskedOp* op, uint64_t target);
+    uint64_t (*ask_access)(void* engine, const AskedAccess* op, uint64_t ea);
+    uint64_t (*ask_branch)(void* engine, const AskedBranch* op, uint64_t target);
     uint64_t (*end_segment)(void* engine, const core::timing::SegmentEnd* end);
 };
 
@@ -96,12 +97,12 @@ struct RuntimeCode {
         const uint8_t* execute_last;       // rax: const Op*. Jumped to; the end of a block
         const uint8_t* execute_told;       // rax: const ToldOp*, and so on
         const uint8_t* execute_last_told;
-        // rdx: const AskedOp*, or const SegmentEnd*; keep all but rcx and rdx; give
-        // edx, the status
-        const uint8_t* ask_access;  // eax: the address
-        // eax: the target, of an indirect branch. kChanged: its segment has been ended, too.
-        const uint8_t* ask_branch;
-        const uint8_t* end_segment;
+        // They keep all but rcx and rdx. rdx: const AskedAccess*; eax: the address; gives edx, the
+        // status.
+        const uint8_t* ask_access;
+        // rdx: const AskedBranch*, of one that is not taken, taken, and taken to eax.
+        const uint8_t* ask_branch[3];
+        const uint8_t* end_segment;  // rdx: const SegmentEnd*
     } calls[2];
     const uint8_t* end;  // first byte behind
 };
@@ -111,6 +112,6 @@ struct RuntimeCode {
 void emit_look_up(Xbyak::CodeGenerator& to, const CodeBuffer& buffer);
 
 // Emits it at the start of the buffer's code.
-RuntimeCode emit_runtime(CodeBuffer& buffer, core::CpuState& state, const Callbacks& callbacks);
+RuntimeCode emit_runtime(CodeBuffer& buffer, core::Core& core, const Callbacks& callbacks);
 
 }  // namespace perfvisor::engine::translator::x64
