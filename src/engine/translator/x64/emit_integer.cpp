@@ -248,17 +248,7 @@ void Emitter::divide(const GuestInstruction& in, bool is_signed) {
 bool Emitter::emit_logic(const GuestInstruction& in) {
     const uint32_t w = in.word;
     const unsigned s = isa::rd(w), a = isa::ra(w), b = isa::rb(w);
-    const auto low = static_cast<int>(isa::ui(w));
-    const auto high = static_cast<int>(isa::ui(w) << 16);
-    bool is_record = isa::record(w);
     using Operand = Xbyak::Operand;
-    const auto immediate = [&](auto operation) {
-        is_record = false;
-        const Reg32 result = target(a, eax);
-        fetch(result, s);
-        operation(result);
-        put(a, result);
-    };
     const auto inverted = [&](unsigned what, auto operation) {  // a = other operation ~what
         const unsigned other = what == b ? s : b;
         fetch(eax, what);
@@ -272,37 +262,10 @@ bool Emitter::emit_logic(const GuestInstruction& in) {
         not_(eax);
         put(a, eax);
     };
-    const auto unary = [&](auto operation) {
-        const Reg32 result = target(a, eax);
-        with(s, [&](const Operand& x) { operation(result, x); });
-        put(a, result);
-    };
     const auto and_op = [&](const Reg32& x, const Operand& y) { and_(x, y); };
     const auto or_op = [&](const Reg32& x, const Operand& y) { or_(x, y); };
     const auto xor_op = [&](const Reg32& x, const Operand& y) { xor_(x, y); };
     switch (in.opcode) {
-        case Opcode::AndiRc:
-            immediate([&](const Reg32& x) { and_(x, low); });
-            is_record = true;
-            break;
-        case Opcode::AndisRc:
-            immediate([&](const Reg32& x) { and_(x, high); });
-            is_record = true;
-            break;
-        case Opcode::Ori:
-            immediate([&](const Reg32& x) {
-                if (low) or_(x, low);
-            });
-            break;
-        case Opcode::Oris:
-            immediate([&](const Reg32& x) { or_(x, high); });
-            break;
-        case Opcode::Xori:
-            immediate([&](const Reg32& x) { xor_(x, low); });
-            break;
-        case Opcode::Xoris:
-            immediate([&](const Reg32& x) { xor_(x, high); });
-            break;
         case Opcode::And:
             commutative(a, s, b, and_op);
             break;
@@ -330,6 +293,61 @@ bool Emitter::emit_logic(const GuestInstruction& in) {
         case Opcode::Eqv:
             negated(xor_op);
             break;
+        default:
+            return false;
+    }
+    if (isa::record(w)) record(a);
+    return true;
+}
+
+bool Emitter::emit_logic_immediate(const GuestInstruction& in) {
+    const unsigned s = isa::rd(in.word), a = isa::ra(in.word);
+    const uint32_t low = isa::ui(in.word), high = low << 16;
+    const auto immediate = [&](auto operation) {
+        const Reg32 result = target(a, eax);
+        fetch(result, s);
+        operation(result);
+        put(a, result);
+    };
+    const auto and_with = [&](uint32_t value) {
+        immediate([&](const Reg32& x) { and_(x, value); });
+        record(a);
+    };
+    const auto or_with = [&](uint32_t value) {
+        immediate([&](const Reg32& x) {
+            if (value) or_(x, value);
+        });
+    };
+    const auto xor_with = [&](uint32_t value) {
+        immediate([&](const Reg32& x) { xor_(x, value); });
+    };
+    switch (in.opcode) {
+        case Opcode::AndiRc:
+            and_with(low);
+            return true;
+        case Opcode::AndisRc:
+            and_with(high);
+            return true;
+        case Opcode::Ori:
+            or_with(low);
+            return true;
+        case Opcode::Oris:
+            or_with(high);
+            return true;
+        case Opcode::Xori:
+            xor_with(low);
+            return true;
+        case Opcode::Xoris:
+            xor_with(high);
+            return true;
+        default:
+            return false;
+    }
+}
+
+bool Emitter::emit_extension(const GuestInstruction& in) {
+    const unsigned s = isa::rd(in.word), a = isa::ra(in.word);
+    switch (in.opcode) {
         case Opcode::Extsb:
             fetch(eax, s);
             movsx(eax, al);
@@ -340,13 +358,16 @@ bool Emitter::emit_logic(const GuestInstruction& in) {
             movsx(eax, ax);
             put(a, eax);
             break;
-        case Opcode::Cntlzw:
-            unary([&](const Reg32& x, const Operand& y) { lzcnt(x, y); });
+        case Opcode::Cntlzw: {
+            const Reg32 result = target(a, eax);
+            with(s, [&](const Xbyak::Operand& x) { lzcnt(result, x); });
+            put(a, result);
             break;
+        }
         default:
             return false;
     }
-    if (is_record) record(a);
+    if (isa::record(in.word)) record(a);
     return true;
 }
 

@@ -199,9 +199,9 @@ bool Emitter::emit_native(const GuestInstruction& in) {
     }
     if (changes_summary_overflow(in.opcode, in.word)) return false;
     return emit_arithmetic(in) || emit_carrying(in) || emit_multiply(in) || emit_logic(in) ||
-           emit_shift(in) || emit_compare(in) || emit_isel(in) || emit_condition_move(in) ||
-           emit_branch(in) || emit_memory(in) || emit_reservation(in) || emit_float(in) ||
-           emit_system(in);
+           emit_logic_immediate(in) || emit_extension(in) || emit_shift(in) || emit_compare(in) ||
+           emit_isel(in) || emit_condition_move(in) || emit_branch(in) || emit_memory(in) ||
+           emit_reservation(in) || emit_float(in) || emit_system(in);
 }
 
 // ---- counts, budget, exits ----

@@ -188,6 +188,8 @@ class Emitter : private Xbyak::CodeGenerator {
     bool emit_carrying(const GuestInstruction& in);
     bool emit_multiply(const GuestInstruction& in);
     bool emit_logic(const GuestInstruction& in);
+    bool emit_logic_immediate(const GuestInstruction& in);
+    bool emit_extension(const GuestInstruction& in);
     bool emit_shift(const GuestInstruction& in);
     void add_immediate(unsigned d, unsigned a, int32_t immediate);
     void subtract(unsigned d, unsigned a, unsigned b);
