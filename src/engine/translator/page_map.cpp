@@ -11,12 +11,26 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "engine/translator/sparse_memory.h"
 
 namespace perfvisor::engine::translator {
 namespace {
+
+// A page that is to go from a window must go: the guest would reach what is not its own any more.
+// The host refuses where it has no memory left for its own tables.
+void must(bool done) {
+    if (done) return;
+    std::perror("perfvisor: the host does not take a page of the guest's away");
+    std::abort();
+}
+
+void protect(uint8_t* at, size_t bytes, int protection) {
+    must(mprotect(at, bytes, protection) == 0);
+}
 
 // Nothing but translated code uses GS in user space.
 void set_gs(const void* base) {
@@ -110,7 +124,7 @@ void PageMap::clear(PagePair& table) {
 void PageMap::forget_page(uint32_t page) {
     PageTables::forget_page(page);
     for_each(mapped_[page], [page](PagePair& table) {
-        mprotect(table.window + (size_t{page} << kPageBits), kPageBytes, PROT_NONE);
+        protect(table.window + (size_t{page} << kPageBits), kPageBytes, PROT_NONE);
     });
     mapped_[page] = 0;
 }
@@ -123,7 +137,7 @@ void PageMap::forget_writes(uint64_t physical) {
             if (entered.physical != page) continue;
             table.writes[entered.page] = 0;
             if (mapped_[entered.page] & bit_of(table))
-                mprotect(table.window + (size_t{entered.page} << kPageBits), kPageBytes, PROT_READ);
+                protect(table.window + (size_t{entered.page} << kPageBits), kPageBytes, PROT_READ);
         }
 }
 
@@ -161,8 +175,8 @@ void PageMap::close_window(PagePair& table) {
 
 void PageMap::empty_window(PagePair& table) {
     if (table.mapped == 0) return;
-    mmap(table.window, kWindowBytes, PROT_NONE,
-         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    must(mmap(table.window, kWindowBytes, PROT_NONE,
+              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED);
     madvise(table.window, kWindowBytes, MADV_DONTDUMP);
     const uint32_t bit = bit_of(table);
     for (const PageEntry& entered : table.entered)
@@ -182,7 +196,7 @@ void PageMap::map(PagePair& table, uint32_t page, uint64_t addend, bool writes) 
         if (errno == EINVAL) windows_ = false;
         return;
     }
-    if (!writes) mprotect(there, kPageBytes, PROT_READ);
+    if (!writes) protect(there, kPageBytes, PROT_READ);
     const uint32_t bit = bit_of(table);
     if (mapped_[page] & bit) return;
     mapped_[page] |= bit;

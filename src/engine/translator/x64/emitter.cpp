@@ -256,7 +256,9 @@ void Emitter::leave(Exit exit, uint32_t pc, unsigned done, const Counts& counts,
     call(calls().leave_site);
     append(&site, sizeof site);
     append(fields.data(), site.pending * sizeof fields[0]);
-    if (site.told != 0) append(&place->segment, sizeof place->segment);
+    if (site.told == 0) return;
+    const auto segment = reinterpret_cast<uintptr_t>(place->segment);
+    append(&segment, sizeof segment);
 }
 
 Label* Emitter::stopped_at(const GuestInstruction& in) {
