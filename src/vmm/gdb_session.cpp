@@ -398,6 +398,7 @@ std::optional<std::string> GdbSession::v_cont(std::string_view actions) {
         actions.remove_prefix(end + 1);
     }
     std::vector<GdbTarget::Course> chosen;
+    chosen.reserve(courses.size());
     for (const auto& course : courses)
         chosen.push_back(course.value_or(GdbTarget::Course::Rest));
     running_ = true;
