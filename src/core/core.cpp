@@ -97,12 +97,12 @@ void Core::set_halted(bool halted) {
         state.attention.fetch_and(~uint32_t{kHalted}, std::memory_order_relaxed);
 }
 
-uint64_t Core::instructions_to_deadline(uint64_t limit) {
+uint64_t Core::instructions_to_deadline(uint64_t limit, uint64_t cycles) {
     timing_.forget_waits();
     if (limit <= 1 || debug_armed_ || !mmio_log_.empty()) return std::min<uint64_t>(limit, 1);
     perfmon_.wait_for_events(timing_);
     const uint64_t count = std::min(limit, perfmon_.instructions_to_event());
-    const uint64_t cycles = std::min(limit, cycles_to_deadline());
+    cycles = std::min(cycles, cycles_to_deadline());
     if (timing_.drives_clock()) {
         timing_.wait_for_cycles(cycles);
         return std::max<uint64_t>(count, 1);

@@ -187,10 +187,10 @@ class Core {
     // ---- Deadlines ----
     // Instructions the engine may execute before something must be looked at, at most `limit`:
     // 1 while an MMIO answer waits to be used or debug events are armed, else up to the first
-    // timer or PM deadline. A deadline by the wall clock is not seen: the caller polls. Where the
-    // timing model drives the clock, `limit` bounds the cycles too. What only the model can tell
-    // the coming of, it ends the engine's run for (Timing::wait_for).
-    uint64_t instructions_to_deadline(uint64_t limit);
+    // timer or PM deadline, or until `cycles` have passed. A deadline by the wall clock is not
+    // seen: the caller polls. What only the timing model can tell the coming of, cycles among them
+    // where it drives the clock, it ends the engine's run for (Timing::wait_for).
+    uint64_t instructions_to_deadline(uint64_t limit, uint64_t cycles = ~uint64_t{0});
 
     // ---- MMIO ----
     const MmioAccess* mmio_request() const { return mmio_waiting_ ? &mmio_request_ : nullptr; }

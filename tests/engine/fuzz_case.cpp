@@ -279,8 +279,8 @@ std::string Fuzzer::execute(uint64_t units) {
     core::Core& core = guest_.core();
     while (units > 0) {
         const unsigned most = one_in(3) ? 8 : one_in(2) ? 100 : 2000;
-        const uint64_t allowed =
-            core.instructions_to_deadline(std::min<uint64_t>(units, 1 + below(most)));
+        const uint64_t limit = std::min<uint64_t>(units, 1 + below(most));
+        const uint64_t allowed = core.instructions_to_deadline(limit, limit);
         const Stop stop = guest_.engine().run(allowed);
         if (stop == Stop::Failed) return guest_.engine().failure();
         units -= std::min(units, allowed - static_cast<uint64_t>(guest_.state().budget));

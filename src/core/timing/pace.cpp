@@ -142,7 +142,7 @@ uint64_t Pace::accessed(const Instruction& in, std::span<const DataPart> parts, 
 
 uint64_t Pace::most_cycles(const Instruction& in) {
     const bool restarts = in.branch || in.refetches || in.serializes;
-    return std::max(in.latency, in.occupancy) + (restarts ? 8u : 2u) + words_of(in);
+    return std::max(in.latency, in.occupancy) + (restarts ? 8u : 2u) + 2 * words_of(in);
 }
 
 // ---- the pipeline ----

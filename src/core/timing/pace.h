@@ -54,7 +54,7 @@ class Pace {
     // The most that an instruction can take, whatever it misses but for the caches and L1 MMUs.
     static uint64_t most_cycles(const Instruction& in);
     // What is under way before may add.
-    static constexpr uint64_t kMostUnderWay = 128;
+    static constexpr uint64_t kMostUnderWay = 32;
     // What its fetch and an access of one word may miss in those.
     static constexpr uint64_t kMostMisses =
         3 * (PipelineNumbers::kMemoryLatency + PipelineNumbers::kL2MmuLatency) + 1;

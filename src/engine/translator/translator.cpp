@@ -24,6 +24,8 @@ constexpr unsigned kMostRegions = 16;
 // translated code is not begun, and instructions at a time.
 constexpr uint64_t kFewCycles = core::timing::Pace::kMostUnderWay;
 constexpr int64_t kStretch = 16;
+// More than any block takes but for its misses, before which it looks again.
+constexpr uint64_t kManyCycles = 1 << 14;
 constexpr size_t kSmallestRegion = size_t{128} << 10;
 
 // What the emitted code uses and this host's processor has not, by name.
@@ -285,7 +287,8 @@ bool Translator::execute(const uint8_t* code) {
             return true;
         case x64::Exit::Budget:
             // The next block is longer than what is left: of this run, or only of this piece.
-            if (model_ == ModelKind::Clock && next_block_fits())  // a deadline may be too near
+            if (model_ == ModelKind::Clock && core_.timing().safe_cycles() < kManyCycles &&
+                next_block_fits())  // a deadline may be too near
                 return interpret(std::min(left_, kStretch)) != Stop::Mmio;
             if (left_ >= kMaxTraceInstructions || !is_all) return true;
             if (whole_blocks_) {
@@ -613,8 +616,10 @@ uint64_t Translator::execute_told(void* self, const ToldOp* told) {
     else
         ++translator.told_;
     translator.pages_->select(core.state.data_context);
+    // What it missed may have brought a deadline near.
     const bool wanted = translator.code_changed_ || translator.model_wants_a_look() ||
-                        core.state.attention.load(std::memory_order_relaxed) != 0;
+                        core.state.attention.load(std::memory_order_relaxed) != 0 ||
+                        (is_clock && !translator.may_take(told->most_cycles));
     return wanted ? x64::kChanged : x64::kDone;
 }
 

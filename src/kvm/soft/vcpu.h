@@ -116,7 +116,7 @@ class SoftVcpu final : public Vcpu {
     Step execute(uint64_t cycles);
     void skip_spinning(const core::Totals& before, uint64_t cycles);
     Step execute_debugged(uint64_t budget);
-    uint64_t slice_length(uint64_t limit);
+    uint64_t instructions_to_deadline(uint64_t cycles);
     void publish_cycles();
     uint64_t source_tick(uint64_t time_base);
     uint64_t next_event();

@@ -192,7 +192,7 @@ bool SoftVcpu::deadline_reached() {
 SoftVcpu::Step SoftVcpu::execute(uint64_t cycles) {
     const ExecutionGate::Inside inside(vm_.gate());
     const Mailbox::Executing executing(*mailbox_);
-    uint64_t budget = core_.instructions_to_deadline(slice_length(cycles));
+    uint64_t budget = instructions_to_deadline(cycles);
     if (debugger_.enabled()) return execute_debugged(budget);
     // What the spinning's rounds do to the timing model has to be seen round by round.
     const bool may_wait_for_others =
@@ -229,7 +229,7 @@ SoftVcpu::Step SoftVcpu::execute(uint64_t cycles) {
 void SoftVcpu::skip_spinning(const core::Totals& before, uint64_t cycles) {
     const uint64_t executed = core_.state.totals.cycles() - before.cycles();
     if (executed < SpinSkipper::kSuspicious || executed >= cycles || core_.debug_armed()) return;
-    const uint64_t budget = core_.instructions_to_deadline(slice_length(cycles - executed));
+    const uint64_t budget = instructions_to_deadline(cycles - executed);
     spin_.skip(core_, *engine_, before, budget);
 }
 
@@ -252,18 +252,21 @@ SoftVcpu::Step SoftVcpu::execute_debugged(uint64_t budget) {
     return kGoOn;
 }
 
-// With the virtual clock the VM's deadline ends the slice to the instruction, as the core's own
-// deadlines do. With the host's, a slice is short enough to see them in time.
-uint64_t SoftVcpu::slice_length(uint64_t limit) {
+// What the engine may execute in one go. With the virtual clock the VM's deadline ends it to the
+// instruction, as the core's own deadlines do, and so do the `limit` cycles if it is another CPU's
+// turn then. With the host's, a slice is short enough to see them in time.
+uint64_t SoftVcpu::instructions_to_deadline(uint64_t limit) {
     const uint64_t cycles = core_.state.totals.cycles();
     const uint64_t deadline = deadline_.load();
     if (time_.skips_idle_time()) {
         const uint64_t left = deadline == kNever ? kNever : time_.cycles_until(deadline, cycles);
-        return std::max<uint64_t>(std::min(left, limit), 1);
+        const uint64_t exact = vm_.has_others() ? std::min(left, limit) : left;
+        return core_.instructions_to_deadline(std::max<uint64_t>(std::min(left, limit), 1),
+                                              std::max<uint64_t>(exact, 1));
     }
     uint64_t time = time_.nanoseconds_of(core_.timers().ticks_to_next_event());
     if (deadline != kNever) time = std::min(time, time_.nanoseconds_until(deadline, cycles));
-    return pacer_.instructions(time);
+    return core_.instructions_to_deadline(pacer_.instructions(time));
 }
 
 // What KVM_SOFT_GET_TIME tells under the virtual clock.
