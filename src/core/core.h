@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/breakpoints.h"
 #include "core/host_access.h"
 #include "core/interconnect.h"
 #include "core/interrupts.h"
@@ -215,6 +216,17 @@ class Core {
     // says it was a taken branch; under BRT it is undone, for the event comes before it.
     void debug_after(bool taken_branch);
 
+    // ---- A debugger outside the guest ----
+    // From outside the engine's run, which stops before whatever is meant (Stop::Breakpoint).
+    // Costs the engine a little where it decodes, and nothing where it executes.
+    void set_breakpoints(Breakpoints breakpoints);
+    const Breakpoints& breakpoints() const { return breakpoints_; }
+    // Whether execution stops at this address. Not while the instruction there has accesses to
+    // devices behind it: it is finished first.
+    bool stops_at(uint64_t ea) const { return breakpoints_.contains(ea) && !mmio_in_progress(); }
+    // Whether it does for the word at a physical address, where there is memory.
+    bool stops_at_word(uint64_t physical) const;
+
     // ---- For engines that are compared (engine/lockstep) ----
     // Takes over all state but memory, the inline cache, the timing model's own and
     // CpuState::budget from a core of the same model, which waits between two instructions. Without
@@ -242,11 +254,15 @@ class Core {
     // The engine keeps code decoded from this physical page: stores to it go the slow way.
     // To be called before the page's words are read for decoding.
     void protect_code_page(uint64_t physical);
-    // The engine registers here to hear of stores to pages with code, and icbi.
+    // The engine registers here to hear of stores to pages with code, icbi and breakpoints.
     class CodeListener {
       public:
         virtual ~CodeListener() = default;
         virtual void code_changed(uint64_t physical, uint64_t length) = 0;
+        // What was decoded with or without breakpoints at these effective addresses is stale; what
+        // was decoded at all, as the word that stops has changed. Outside the engine's run.
+        virtual void breakpoints_changed(const std::vector<uint64_t>& addresses) = 0;
+        virtual void all_breakpoints_changed() = 0;
     };
     void set_code_listener(CodeListener* listener) { code_listener_ = listener; }
 
@@ -338,6 +354,7 @@ class Core {
     std::vector<MmioAccess> mmio_log_;  // answered accesses of the instruction at pc, in order
     size_t mmio_used_ = 0;              // how many of them its re-execution has used
     CodeListener* code_listener_ = nullptr;
+    Breakpoints breakpoints_;
     StoreListener* store_listener_ = nullptr;
     CountListener* count_listener_ = nullptr;
 

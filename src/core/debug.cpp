@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Debug events: single step, taken branches, address compares (EREF, debug facilities). Events
 // are recognized while DBCR0[IDM] and MSR[DE] are both 1; what software waits for with MSR[DE] 0
-// (imprecise events of address compares) is not recorded.
+// (imprecise events of address compares) is not recorded. And breakpoints from outside the guest.
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
 #include "core/core.h"
 #include "core/spr.h"
 
@@ -142,6 +146,26 @@ void Core::debug_after(bool taken_branch) {
         return;
     }
     take_interrupt(Interrupt::Debug, state.pc);
+}
+
+bool Core::stops_at_word(uint64_t physical) const {
+    if (!breakpoints_.word()) return false;
+    const auto word = read_guest<uint32_t>(config_.memory->host(physical));
+    return breakpoints_.is_word(from_big_endian(word));
+}
+
+void Core::set_breakpoints(Breakpoints breakpoints) {
+    const Breakpoints before = std::exchange(breakpoints_, std::move(breakpoints));
+    if (!code_listener_) return;
+    if (before.word() != breakpoints_.word()) {
+        code_listener_->all_breakpoints_changed();
+        return;
+    }
+    std::vector<uint64_t> changed;
+    std::set_symmetric_difference(before.addresses().begin(), before.addresses().end(),
+                                  breakpoints_.addresses().begin(), breakpoints_.addresses().end(),
+                                  std::back_inserter(changed));
+    if (!changed.empty()) code_listener_->breakpoints_changed(changed);
 }
 
 }  // namespace perfvisor::core

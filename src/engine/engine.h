@@ -14,10 +14,11 @@
 namespace perfvisor::engine {
 
 enum class Stop : uint8_t {
-    Budget,     // exactly the instructions allowed were executed
-    Attention,  // CpuState::attention is not 0
-    Mmio,       // Core::mmio_request() waits for an answer; pc is at the instruction
-    Failed,     // the engine found itself wrong: failure() says how. It executes nothing more
+    Budget,      // exactly the instructions allowed were executed
+    Attention,   // CpuState::attention is not 0
+    Breakpoint,  // pc is where Core::breakpoints() wants to stop; asked again it stops there again
+    Mmio,        // Core::mmio_request() waits for an answer; pc is at the instruction
+    Failed,      // the engine found itself wrong: failure() says how. It executes nothing more
 };
 
 class Engine {

@@ -369,6 +369,8 @@ struct CodeLog : Core::CodeListener {
     void code_changed(uint64_t physical, uint64_t length) override {
         changes.emplace_back(physical, length);
     }
+    void breakpoints_changed(const std::vector<uint64_t>&) override {}
+    void all_breakpoints_changed() override {}
 };
 
 TEST_F(MemoryTest, StoresToAPageWithCodeAreReported) {

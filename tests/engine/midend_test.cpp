@@ -27,7 +27,7 @@ class Page {
     }
     GuestBlock block() {
         GuestBlock block;
-        decode_block(*core::find_core_model("e500mc"), 0, bytes_.data(), kMode, block);
+        decode_block(*core::find_core_model("e500mc"), {}, 0, bytes_.data(), kMode, block);
         return block;
     }
     GuestBlock trace(const std::vector<uint32_t>& path) {

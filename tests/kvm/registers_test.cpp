@@ -237,6 +237,41 @@ TEST(GuestDebug, HardwareBreakpointStopsBeforeItsInstruction) {
     EXPECT_EQ(guest.gpr(7), 0u);
 }
 
+// The first of two loops has run: its breakpoint is not met.
+TEST(GuestDebug, HardwareBreakpointStopsInAHotLoop) {
+    for (const SoftEngine engine : soft_engines()) {
+        SoftOptions options = SoftGuest::virtual_clock();
+        options.engine = engine;
+        SoftGuest guest(options);
+        constexpr uint32_t kRounds = 30000, kFirst = kStart + 4 * 4;
+        const Code loop = load(6, kRounds) + Code{mtspr(9, 6), addi(5, 5, 1), bdnz(-4)};
+        guest.start(Code{li(5, 0)} + loop + say(1) + loop + say(2));
+        ASSERT_EQ(guest.run(), KVM_EXIT_MMIO);
+        const uint64_t second = kStart + 4 * (1 + loop.size() + say(1).size()) + 4 * 3;
+        ASSERT_TRUE(set_guest_debug(
+            guest.vcpu(), debug(KVM_GUESTDBG_USE_HW_BP, {{second, KVMPPC_DEBUG_BREAKPOINT},
+                                                         {kFirst, KVMPPC_DEBUG_BREAKPOINT}})));
+        ASSERT_EQ(guest.run(), KVM_EXIT_DEBUG);
+        EXPECT_EQ(guest.vcpu().run()->debug.arch.address, second);
+        EXPECT_EQ(guest.vcpu().run()->debug.arch.status, KVMPPC_DEBUG_BREAKPOINT);
+        EXPECT_EQ(guest.gpr(5), kRounds);
+        ASSERT_EQ(guest.run(), KVM_EXIT_DEBUG) << "before its instruction still";
+        EXPECT_EQ(guest.gpr(5), kRounds);
+        ASSERT_TRUE(set_guest_debug(guest.vcpu(), kvm_guest_debug{}));
+        ASSERT_EQ(guest.run(), KVM_EXIT_MMIO);
+        EXPECT_EQ(guest.gpr(5), 2 * kRounds);
+    }
+}
+
+TEST(GuestDebug, ABreakpointIsMetWhereTheCpuIsStuck) {
+    SoftGuest guest;
+    guest.start({kSelf});
+    ASSERT_EQ(guest.run(), KVM_EXIT_HLT);
+    ASSERT_TRUE(set_guest_debug(
+        guest.vcpu(), debug(KVM_GUESTDBG_USE_HW_BP, {{kStart, KVMPPC_DEBUG_BREAKPOINT}})));
+    EXPECT_EQ(guest.run(), KVM_EXIT_DEBUG);
+}
+
 TEST(GuestDebug, SoftwareBreakpointIsTheInstructionThatKvmNames) {
     SoftGuest guest;
     const uint32_t breakpoint = *get_one_reg<uint32_t>(guest.vcpu(), KVM_REG_PPC_DEBUG_INST);

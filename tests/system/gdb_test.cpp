@@ -216,15 +216,34 @@ TEST_F(GdbTest, LinuxIsDebuggedAndCountsTheSame) {
                                  "--console-log", "/dev/null", "--exec", script}));
     wait_for_socket();
     const std::string said =
-        gdb(guest_file("vmlinux"),
-            {"break start_kernel", "continue", "info symbol $pc", "delete", "stepi", "stepi",
-             "break rest_init", "continue", "info symbol $pc", "info threads", "bt 3", "delete",
-             "watch *(unsigned long*)&jiffies", "continue", "continue", "delete",
-             "printf \"banner %.13s\\n\", (char*)&linux_banner", "detach"});
+        gdb(guest_file("vmlinux"), {"break start_kernel",
+                                    "continue",
+                                    "info symbol $pc",
+                                    "delete",
+                                    "stepi",
+                                    "stepi",
+                                    "break rest_init",
+                                    "continue",
+                                    "info symbol $pc",
+                                    "info threads",
+                                    "bt 3",
+                                    "delete",
+                                    "watch *(unsigned long*)&jiffies",
+                                    "continue",
+                                    "continue",
+                                    "delete",
+                                    "break __schedule",
+                                    "ignore $bpnum 20",
+                                    "continue",
+                                    "info breakpoints",
+                                    "delete",
+                                    "printf \"banner %.13s\\n\", (char*)&linux_banner",
+                                    "detach"});
     EXPECT_THAT(said, HasSubstr("start_kernel in section"));
     EXPECT_THAT(said, HasSubstr("Hardware watchpoint 3: *(unsigned long*)&jiffies"));
     EXPECT_THAT(said, ContainsRegex("Old value = [0-9]+\nNew value = [0-9]+"));
     EXPECT_THAT(said, HasSubstr("rest_init + 16 in section"));
+    EXPECT_THAT(said, HasSubstr("breakpoint already hit 21 times"));
     EXPECT_THAT(said, HasSubstr("banner Linux version"));
     EXPECT_THAT(said, HasSubstr("Thread 1 (CPU 0 [stopped])"));
     EXPECT_EQ(debugged.wait(), 0);

@@ -53,6 +53,8 @@ Interpreter::~Interpreter() {
 }
 
 Block* Interpreter::look_up(uint64_t pc, uint32_t jump_mode) {
+    at_breakpoint_ = core_.stops_at(pc);
+    if (at_breakpoint_) return nullptr;
     uint64_t physical = 0;
     bool every_process = false;
     if (!core_.translate_fetch(pc, physical, &every_process)) {
@@ -62,11 +64,19 @@ Block* Interpreter::look_up(uint64_t pc, uint32_t jump_mode) {
     }
     const Mode mode = mode_of(core_.state);
     Block* block = blocks_.find(physical, mode.bits());
-    if (!block) block = decode(physical, mode);
+    if (!block) {
+        at_breakpoint_ = core_.stops_at_word(physical);
+        if (at_breakpoint_) return nullptr;
+        block = decode(physical, mode);
+    }
+    // An instruction that is only finished is not met there again.
+    if (core_.breakpoints().contains(pc)) return block;
     blocks_.enter_jump(pc, jump_mode, every_process ? kNoProcess : ~uint32_t{0}, block);
     return block;
 }
 
+// A breakpoint is at the beginning of a block, for look_up() to find. The address may be one in
+// each page: which it is, is not known.
 Block* Interpreter::decode(uint64_t physical, Mode mode) {
     if (!blocks_.page_has_blocks(physical)) core_.protect_code_page(physical);
     const uint8_t* host = core_.memory().host(physical);  // translate_fetch saw that it is there
@@ -78,6 +88,9 @@ Block* Interpreter::decode(uint64_t physical, Mode mode) {
         const auto index = static_cast<unsigned>(decoded_.size());
         auto word = core::read_guest<uint32_t>(host + size_t{4} * index);
         word = core::from_big_endian(word);
+        const core::Breakpoints& breakpoints = core_.breakpoints();
+        const uint64_t place = physical + uint64_t{4} * index;
+        if (index > 0 && (breakpoints.may_contain(place) || breakpoints.is_word(word))) break;
         const isa::Instruction& row = isa::describe(isa::decode(word));
         decoded_.push_back(decode_op(core_.model(), row, word, index, mode));
         if (mode.timed) timed_.push_back(timed_op(decoded_.back(), word, index));
@@ -156,12 +169,16 @@ Stop Interpreter::run(uint64_t instructions) {
         if (state.attention.load(std::memory_order_relaxed) != 0) return Stop::Attention;
         if (state.budget <= 0) return Stop::Budget;
         if (core_.debug_armed()) [[unlikely]] {
-            if (step() == End::Mmio) return Stop::Mmio;
+            const End end = step();
+            if (end == End::Mmio) return Stop::Mmio;
+            if (end == End::Breakpoint) return Stop::Breakpoint;
             continue;
         }
         Block* block = block_at_pc();
-        if (!block) [[unlikely]]
+        if (!block) [[unlikely]] {
+            if (at_breakpoint_) return Stop::Breakpoint;
             continue;
+        }
         if (state.budget < block->count) [[unlikely]]
             block = first_instructions(*block, static_cast<unsigned>(state.budget));
         if (execute(*block) == End::Mmio) [[unlikely]]
@@ -173,13 +190,14 @@ Stop Interpreter::run_block(uint64_t instructions) {
     CpuState& state = core_.state;
     state.budget = static_cast<int64_t>(instructions);
     Block* block = block_at_pc();
-    if (!block) return Stop::Budget;
+    if (!block) return at_breakpoint_ ? Stop::Breakpoint : Stop::Budget;
     if (state.budget < block->count)
         block = first_instructions(*block, static_cast<unsigned>(state.budget));
     return execute(*block) == End::Mmio ? Stop::Mmio : Stop::Budget;
 }
 
 Interpreter::End Interpreter::step() {
+    if (core_.stops_at(core_.state.pc)) return End::Breakpoint;
     const bool armed = core_.debug_armed();
     if (armed && core_.debug_before()) {
         --core_.state.budget;
@@ -191,7 +209,7 @@ Interpreter::End Interpreter::step() {
     End end;
     do {  // once more where the block is found stale before its one instruction
         Block* block = block_at_pc();
-        if (!block) return End::Interrupted;
+        if (!block) return at_breakpoint_ ? End::Breakpoint : End::Interrupted;
         if (block->count > 1) block = first_instructions(*block, 1);
         end = execute(*block);
     } while (end == End::Stale && totals[Total::Instructions] == done);

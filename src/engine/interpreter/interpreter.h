@@ -27,6 +27,8 @@ class Interpreter final : public Engine,
     const char* name() const override { return "interpreter"; }
 
     void code_changed(uint64_t physical, uint64_t length) override;
+    void breakpoints_changed(const std::vector<uint64_t>&) override { blocks_.clear(); }
+    void all_breakpoints_changed() override { blocks_.clear(); }
     void translations_changed(uint64_t ea, uint64_t size) override;
     void all_translations_changed() override;
 
@@ -37,9 +39,11 @@ class Interpreter final : public Engine,
         Interrupted,  // a synchronous interrupt was taken in its middle
         Mmio,         // in its middle, an access waits for an answer
         Stale,        // in its middle, at code that changed
+        Breakpoint,   // before its first instruction
     };
 
-    // The block at pc, decoded if need be. Null: the fetch met an exception, which was taken.
+    // The block at pc, decoded if need be. Null: the fetch met an exception, which was taken, or
+    // at_breakpoint_.
     Block* block_at_pc();
     Block* look_up(uint64_t pc, uint32_t jump_mode);
     Block* decode(uint64_t physical, Mode mode);
@@ -56,7 +60,8 @@ class Interpreter final : public Engine,
     std::vector<TimedOp> timed_;    // the same, under the timing model
     // A block cut short, when the budget or a single step asks for less than the whole.
     alignas(Block) std::array<std::byte, Block::bytes(kMaxBlockInstructions)> short_block_{};
-    bool mmio_asked_ = false;  // the instruction at pc waits for an MMIO answer
+    bool mmio_asked_ = false;     // the instruction at pc waits for an MMIO answer
+    bool at_breakpoint_ = false;  // block_at_pc() found one
 };
 
 }  // namespace perfvisor::engine::interpreter

@@ -34,6 +34,11 @@ class Lockstep final : public Engine, public core::Core::CodeListener {
     std::string failure() const override { return failure_; }
 
     void code_changed(uint64_t physical, uint64_t length) override;
+    // The interpreter stops where the translator did.
+    void breakpoints_changed(const std::vector<uint64_t>& addresses) override {
+        translator_->breakpoints_changed(addresses);
+    }
+    void all_breakpoints_changed() override { translator_->all_breakpoints_changed(); }
 
   private:
     Lockstep(core::Core& core, std::unique_ptr<translator::Translator> translator);

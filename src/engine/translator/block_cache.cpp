@@ -146,15 +146,23 @@ void BlockCache::drop(Block& block) {
     *entry_of(block.page->number, block.pc) = 0;
 }
 
-bool BlockCache::drop_code(const uint8_t* begin, const uint8_t* end) {
+template <typename Drops>
+bool BlockCache::drop_everywhere(Drops drops) {
     bool any = false;
     for (auto page = pages_.begin(); page != pages_.end();) {
-        any |= drop_where(page->second, [&](const Block& block) {
-            return block.code >= begin && block.code < end;
-        });
+        any |= drop_where(page->second, drops);
         page = page->second.empty() ? pages_.erase(page) : std::next(page);
     }
     return any;
+}
+
+bool BlockCache::drop_code(const uint8_t* begin, const uint8_t* end) {
+    return drop_everywhere(
+        [&](const Block& block) { return block.code >= begin && block.code < end; });
+}
+
+void BlockCache::drop_page_at(uint32_t ea) {
+    drop_everywhere([&](const Block& block) { return block.page->ea == (ea & kPage32Mask); });
 }
 
 void BlockCache::clear() {

@@ -85,6 +85,8 @@ class BlockCache {
     // Drops the blocks whose code lies in [begin, end), in the view to write; false if there were
     // none.
     bool drop_code(const uint8_t* begin, const uint8_t* end);
+    // Drops the blocks of the page at effective address `ea`, wherever it lies.
+    void drop_page_at(uint32_t ea);
     void clear();
     // What dropped blocks had for the timing model stays until nothing refers to it any more.
     void forget_dropped_models() { dropped_models_.clear(); }
@@ -126,6 +128,8 @@ class BlockCache {
     void drop(Block& block);
     template <typename Drops>
     bool drop_where(std::vector<std::unique_ptr<CodePage>>& pages, Drops drops);
+    template <typename Drops>
+    bool drop_everywhere(Drops drops);
 
     x64::CodeBuffer& buffer_;
     FetchMap& fetches_;

@@ -121,6 +121,7 @@ Translator::Piece Translator::run_whole_blocks(uint64_t wanted, uint64_t limit) 
         const unsigned patience = std::exchange(patience_, 0);
         const uint8_t* code = look_up();
         patience_ = patience;
+        if (!code && at_breakpoint_) return {Stop::Breakpoint, 0};
         if (!code) return {Stop::Budget, 1};  // a fault of the fetch
         budget = std::max<uint64_t>(budget, BlockCache::block_at(code)->count);
         whole_blocks_ = budget <= limit;
@@ -141,19 +142,16 @@ Stop Translator::run_what_is_left() {
     for (;;) {
         if (state.attention.load(std::memory_order_relaxed) != 0) return Stop::Attention;
         if (left_ <= 0) return Stop::Budget;
-        if (core_.debug_armed()) [[unlikely]] {
-            if (interpret(1) == Stop::Mmio) return Stop::Mmio;
+        // The last: something that the timing model is to wait for may come soon.
+        const bool one = core_.debug_armed();
+        if (one || (state.model.any() && allowed() == 0)) [[unlikely]] {
+            const Stop stop = interpret(one ? 1 : std::min<int64_t>(left_, kMaxTraceInstructions));
+            if (stop == Stop::Mmio || stop == Stop::Breakpoint) return stop;
             continue;
         }
-        // Something that the timing model is to wait for may come soon.
-        if (state.model.any() && allowed() == 0) [[unlikely]] {
-            if (interpret(std::min<int64_t>(left_, kMaxTraceInstructions)) == Stop::Mmio)
-                return Stop::Mmio;
-            continue;
-        }
-        is_cold_ = false;
         const uint8_t* code = code_at_pc();
         if (!code) [[unlikely]] {
+            if (at_breakpoint_) return Stop::Breakpoint;
             if (is_cold_ && interpret_block() == Stop::Mmio) return Stop::Mmio;
             continue;
         }
@@ -202,6 +200,9 @@ const uint8_t* Translator::code_at_pc() {
 
 const uint8_t* Translator::look_up() {
     CpuState& state = core_.state;
+    is_cold_ = false;
+    at_breakpoint_ = core_.stops_at(state.pc);
+    if (at_breakpoint_) return nullptr;
     uint64_t physical = 0;
     bool every_process = false;
     if (!core_.translate_fetch(state.pc, physical, &every_process)) {
@@ -213,6 +214,8 @@ const uint8_t* Translator::look_up() {
     const auto pc = static_cast<uint32_t>(state.pc);
     BlockCache::Place place = blocks_.find(physical, pc, mode.bits());
     if (!place.code) {
+        at_breakpoint_ = core_.stops_at_word(physical);
+        if (at_breakpoint_) return nullptr;
         is_cold_ = stays_cold(physical);
         if (is_cold_) return nullptr;
         const Block* block = translate(physical, mode);
@@ -256,7 +259,8 @@ Block* Translator::translate(uint64_t physical, Mode mode) {
     block->physical = physical;
     block->pc = static_cast<uint32_t>(core_.state.pc);
     block->mode = mode.bits();
-    decode_block(core_.model(), block->pc, core_.memory().host(physical), mode, guest_);
+    decode_block(core_.model(), core_.breakpoints(), block->pc, core_.memory().host(physical), mode,
+                 guest_);
     emitter_.emit(guest_, *block);
     return blocks_.add(std::move(block));
 }
@@ -762,6 +766,13 @@ void Translator::code_changed(uint64_t physical, uint64_t length) {
     // While a path is recorded it matters too where there is no block: only the interpreter has
     // been there.
     if (blocks_.invalidate(physical, length) || records_) code_changed_ = true;
+}
+
+// Traces may go anywhere in the page.
+void Translator::breakpoints_changed(const std::vector<uint64_t>& addresses) {
+    interpreter_.breakpoints_changed(addresses);
+    for (const uint64_t ea : addresses)
+        blocks_.drop_page_at(static_cast<uint32_t>(ea));
 }
 
 void Translator::translations_changed(uint64_t ea, uint64_t size) {

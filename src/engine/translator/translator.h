@@ -54,6 +54,8 @@ class Translator final : public Engine,
     void forget_writes(uint64_t ea) { pages_->forget(ea & core::kPageMask, core::kPageSize); }
 
     void code_changed(uint64_t physical, uint64_t length) override;
+    void breakpoints_changed(const std::vector<uint64_t>& addresses) override;
+    void all_breakpoints_changed() override { flush(); }
     void translations_changed(uint64_t ea, uint64_t size) override;
     void all_translations_changed() override;
     void page_protected(uint64_t physical) override;
@@ -71,8 +73,8 @@ class Translator final : public Engine,
     Stop run_what_is_left();
     // The code at pc, translated if need be. Null: the fetch met an exception, which was taken.
     const uint8_t* code_at_pc();
-    // The block at pc, its page entered into the fetch map; null as above, or where is_cold_ says
-    // that there is none and is not to be one yet.
+    // The block at pc, its page entered into the fetch map; null as above, at_breakpoint_, or where
+    // is_cold_ says that there is none and is not to be one yet.
     const uint8_t* look_up();
     bool stays_cold(uint64_t physical);
     Block* translate(uint64_t physical, Mode mode);
@@ -165,8 +167,8 @@ class Translator final : public Engine,
     size_t region_bytes_ = 0;
     unsigned patience_;
     const int32_t trace_after_;
-    std::vector<uint32_t> path_;  // of the trace being recorded
-    bool is_cold_ = false;
+    std::vector<uint32_t> path_;                    // of the trace being recorded
+    bool is_cold_ = false, at_breakpoint_ = false;  // look_up()
     // How often code without a block was looked for, by physical address; several share a place.
     std::vector<uint8_t> visits_ = std::vector<uint8_t>(kVisits);
     bool records_ = false;  // record_trace()

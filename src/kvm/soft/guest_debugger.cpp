@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <string_view>
+#include <utility>
 
 #include "isa/instruction.h"
 
@@ -75,26 +76,37 @@ std::optional<uint32_t> instruction_at_pc(core::Core& core) {
 int GuestDebugger::configure(const kvm_guest_debug& debug) {
     constexpr uint32_t kKnown =
         KVMPPC_DEBUG_BREAKPOINT | KVMPPC_DEBUG_WATCH_READ | KVMPPC_DEBUG_WATCH_WRITE;
-    std::vector<Breakpoint> breakpoints;
-    std::vector<Breakpoint> watchpoints;
+    std::vector<uint64_t> breakpoints;
+    std::vector<Watchpoint> watchpoints;
     if ((debug.control & KVM_GUESTDBG_ENABLE) && (debug.control & KVM_GUESTDBG_USE_HW_BP)) {
         for (const auto& wanted : debug.arch.bp) {
             if (wanted.type == KVMPPC_DEBUG_NONE) continue;
             if ((wanted.type & ~kKnown) != 0) return -EINVAL;
-            auto& list = (wanted.type & KVMPPC_DEBUG_BREAKPOINT) ? breakpoints : watchpoints;
-            list.push_back({wanted.addr, wanted.type});
+            if (wanted.type & KVMPPC_DEBUG_BREAKPOINT)
+                breakpoints.push_back(wanted.addr);
+            else
+                watchpoints.push_back({wanted.addr, wanted.type});
         }
     }
     control_ = (debug.control & KVM_GUESTDBG_ENABLE) ? debug.control : 0;
     breakpoints_ = std::move(breakpoints);
     watchpoints_ = std::move(watchpoints);
+    changed_ = true;
     return 0;
 }
 
+// Not when they are configured: gdb takes all away at each stop and gives them back when it goes
+// on, which so forgets no code.
+void GuestDebugger::set_breakpoints(core::Core& core) {
+    if (!std::exchange(changed_, false)) return;
+    std::optional<uint32_t> word;
+    if ((control_ & KVM_GUESTDBG_USE_SW_BP) != 0) word = kBreakpointInstruction;
+    core.set_breakpoints(core::Breakpoints(breakpoints_, word));
+}
+
 std::optional<GuestDebugger::Event> GuestDebugger::before_instruction(core::Core& core) const {
-    for (const Breakpoint& breakpoint : breakpoints_)
-        if (breakpoint.address == core.state.pc)
-            return Event{core.state.pc, KVMPPC_DEBUG_BREAKPOINT};
+    for (const uint64_t address : breakpoints_)
+        if (address == core.state.pc) return Event{core.state.pc, KVMPPC_DEBUG_BREAKPOINT};
     const bool software = (control_ & KVM_GUESTDBG_USE_SW_BP) != 0;
     if (!software && watchpoints_.empty()) return std::nullopt;
     const auto word = instruction_at_pc(core);
@@ -111,7 +123,7 @@ std::optional<GuestDebugger::Event> GuestDebugger::watchpoint(const core::Core& 
                           ((instruction.flags & isa::kStore) ? KVMPPC_DEBUG_WATCH_WRITE : 0);
     if (kind == 0) return std::nullopt;
     const DataAccess access = data_access(instruction, word, core.state);
-    for (const Breakpoint& watch : watchpoints_)
+    for (const Watchpoint& watch : watchpoints_)
         if ((watch.type & kind) != 0 && watch.address - access.address < access.size)
             return Event{watch.address, watch.type & kind};
     return std::nullopt;

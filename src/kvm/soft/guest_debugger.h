@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// KVM_SET_GUEST_DEBUG: single step, breakpoints and watchpoints from outside the guest. While it is
-// on, the run loop executes one instruction at a time and asks here before each, so neither the
-// guest's own debug registers nor the engines know of it.
+// KVM_SET_GUEST_DEBUG: single step, breakpoints and watchpoints from outside the guest, whose own
+// debug registers stay its own. Breakpoints are the engine's, which runs as ever. For the rest the
+// run loop executes one instruction at a time and asks here before each.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,12 @@ class GuestDebugger {
     // -EINVAL for unknown kinds of breakpoint.
     int configure(const kvm_guest_debug& debug);
 
-    bool enabled() const { return (control_ & KVM_GUESTDBG_ENABLE) != 0; }
-    bool single_step() const { return enabled() && (control_ & KVM_GUESTDBG_SINGLESTEP) != 0; }
+    // Lets the core have the breakpoints, if they are others than it has: before each run.
+    void set_breakpoints(core::Core& core);
+
+    bool single_step() const { return (control_ & KVM_GUESTDBG_SINGLESTEP) != 0; }
+    // Whether before_instruction() is to be asked before each instruction.
+    bool looks_at_each() const { return single_step() || !watchpoints_.empty(); }
     // Asynchronous interrupts wait.
     bool blocks_interrupts() const {
         return single_step() && (control_ & KVM_GUESTDBG_BLOCKIRQ) != 0;
@@ -37,15 +41,16 @@ class GuestDebugger {
     std::optional<Event> before_instruction(core::Core& core) const;
 
   private:
-    struct Breakpoint {
+    struct Watchpoint {
         uint64_t address;
         uint32_t type;  // KVMPPC_DEBUG_
     };
     std::optional<Event> watchpoint(const core::Core& core, uint32_t word) const;
 
     uint32_t control_ = 0;
-    std::vector<Breakpoint> breakpoints_;
-    std::vector<Breakpoint> watchpoints_;
+    std::vector<uint64_t> breakpoints_;
+    std::vector<Watchpoint> watchpoints_;
+    bool changed_ = false;  // since set_breakpoints()
 };
 
 // The instruction word at pc; nothing where the fetch would fault.

@@ -248,6 +248,7 @@ int SoftVcpu::vcpu_thread_ioctl(uint32_t request, void* argument) {
         case KVM_DIRTY_TLB:
             return tlb_.dirty(*static_cast<const kvm_dirty_tlb*>(argument));
         case KVM_SET_GUEST_DEBUG:
+            stuck_at_.reset();  // a breakpoint there is met
             return debugger_.configure(*static_cast<const kvm_guest_debug*>(argument));
         case KVM_SOFT_RESET:
             reset();

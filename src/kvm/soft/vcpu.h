@@ -131,6 +131,7 @@ class SoftVcpu final : public Vcpu {
     Step exit_interrupted(uint32_t why = 0);
     Step exit_mmio();
     Step exit_failed();
+    Step exit_breakpoint();
     Step exit_debug(const GuestDebugger::Event& event);
     Step exit_reset();
 

@@ -124,10 +124,12 @@ SoftVcpu::Step SoftVcpu::finish_mmio_instruction() {
     do {
         core_.state.attention.exchange(0);
         stop = engine_->run(1);
-    } while (stop != engine::Stop::Mmio && core_.mmio_in_progress());
+    } while (stop != engine::Stop::Mmio && stop != engine::Stop::Breakpoint &&
+             core_.mmio_in_progress());
     publish_cycles();
     if (stop == engine::Stop::Failed) return exit_failed();
     if (stop == engine::Stop::Mmio) return exit_mmio();
+    if (stop == engine::Stop::Breakpoint) return exit_breakpoint();  // written there meanwhile
     if (debugger_.single_step()) return exit_debug({core_.state.pc, KVMPPC_DEBUG_NONE});
     return kGoOn;
 }
@@ -193,7 +195,8 @@ SoftVcpu::Step SoftVcpu::execute(uint64_t cycles) {
     const ExecutionGate::Inside inside(vm_.gate());
     const Mailbox::Executing executing(*mailbox_);
     uint64_t budget = instructions_to_deadline(cycles);
-    if (debugger_.enabled()) return execute_debugged(budget);
+    debugger_.set_breakpoints(core_);
+    if (debugger_.looks_at_each()) return execute_debugged(budget);
     // What the spinning's rounds do to the timing model has to be seen round by round.
     const bool may_wait_for_others =
         time_.skips_idle_time() && vm_.has_others() && !core_.state.model.any();
@@ -207,6 +210,7 @@ SoftVcpu::Step SoftVcpu::execute(uint64_t cycles) {
     publish_cycles();
     if (stop == engine::Stop::Failed) return exit_failed();
     if (stop == engine::Stop::Mmio) return exit_mmio();
+    if (stop == engine::Stop::Breakpoint) return exit_breakpoint();
     if (stop == engine::Stop::Attention) {
         // Where the timing model drives the clock, a slice may end by its cycles.
         if (core_.timing().drives_clock() && at_branch_to_self() && !timers_could_interrupt())
@@ -390,6 +394,12 @@ SoftVcpu::Step SoftVcpu::exit_failed() {
     run_.internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
     run_.internal.ndata = 0;
     return exit_for(KVM_EXIT_INTERNAL_ERROR);
+}
+
+// Of Stop::Breakpoint.
+SoftVcpu::Step SoftVcpu::exit_breakpoint() {
+    return exit_debug(debugger_.before_instruction(core_).value_or(
+        GuestDebugger::Event{core_.state.pc, KVMPPC_DEBUG_NONE}));
 }
 
 SoftVcpu::Step SoftVcpu::exit_debug(const GuestDebugger::Event& event) {

@@ -72,8 +72,8 @@ bool changes_summary_overflow(Opcode opcode, uint32_t word) {
     }
 }
 
-void decode_block(const core::CoreModel& model, uint32_t pc, const uint8_t* host, Mode mode,
-                  GuestBlock& block) {
+void decode_block(const core::CoreModel& model, const core::Breakpoints& breakpoints, uint32_t pc,
+                  const uint8_t* host, Mode mode, GuestBlock& block) {
     block.pc = pc;
     block.mode = mode;
     block.is_trace = false;
@@ -84,6 +84,8 @@ void decode_block(const core::CoreModel& model, uint32_t pc, const uint8_t* host
     while (block.instructions.size() < longest) {
         const auto offset = static_cast<uint32_t>(4 * block.instructions.size());
         const GuestInstruction next = decode_instruction(model, pc + offset, host + offset, mode);
+        const bool stops = breakpoints.contains(next.pc) || breakpoints.is_word(next.word);
+        if (stops && offset > 0) break;
         append(next, counts, block);
         if (is_block_end(next)) break;
     }

@@ -80,9 +80,10 @@ constexpr unsigned kMaxBlockInstructions = 32;
 constexpr unsigned kMaxTraceInstructions = 64;
 static_assert(kMaxTraceInstructions <= core::timing::Segment::kMost);
 
-// Decodes the block at `pc`, whose instructions are at `host` in host memory, as far as its page.
-void decode_block(const core::CoreModel& model, uint32_t pc, const uint8_t* host, Mode mode,
-                  GuestBlock& block);
+// Decodes the block at `pc`, whose instructions are at `host` in host memory, as far as its page
+// and its next breakpoint. None is at its first instruction.
+void decode_block(const core::CoreModel& model, const core::Breakpoints& breakpoints, uint32_t pc,
+                  const uint8_t* host, Mode mode, GuestBlock& block);
 
 // The same for a trace: the instructions at the addresses `path`, at most kMaxTraceInstructions of
 // the page that begins at `page_host`, of which none but the last need end a block by itself, other
