@@ -3,6 +3,7 @@
 // the instruction although cycles are not instructions.
 #include <fmt/format.h>
 
+#include <array>
 #include <utility>
 
 #include "timing_guest.h"
@@ -281,4 +282,48 @@ TEST(TimingClock, CyclesDoNotDependOnHowTheRunIsCut) {
     }
     EXPECT_EQ(cycles[0], cycles[1]);
     EXPECT_EQ(cycles[0], cycles[2]);
+}
+
+// In one go translated code goes along with the model by itself; in pieces of seven most of it is
+// interpreted, which asks about everything.
+TEST(TimingClock, CodeThatKnowsWhatTheModelDoesTakesTheSameTime) {
+    std::string branches;  // 512 bytes apart: five in a set of the predictor, which has four ways
+    for (unsigned n = 0; n < 5; ++n)
+        branches +=
+            fmt::format("andi. r11,r3,{}\n beq o{}\n addi r12,r12,1\n o{}: nop\n", 1 + n, n, n) +
+            repeated("nop", 124);
+    // Nine lines in a set of the L1 that has eight ways, and five pages in a set of its MMU that
+    // has four; the first of them again and again.
+    constexpr std::array kPages = {0x2000u, 0x2001u, 0x2002u, 0x2003u, 0x2006u};
+    std::string lines, pages = "lis r13,0x2000\n";
+    for (unsigned n = 1; n < 9; ++n)
+        lines += fmt::format("lwz r5,{}(r4)\n lwz r5,0(r4)\n stw r5,{}(r4)\n", n % 7 * 4096,
+                             n * 4096 % (9 * 4096));
+    for (unsigned n = 1; n < 5; ++n)
+        pages += fmt::format("lis r14,{}\n lwz r5,0(r14)\n lwz r5,0(r13)\n stb r3,{}(r14)\n",
+                             kPages[n], n * 64);
+    const std::string bodies[] = {
+        branches + "addi r3,r3,1\n",
+        lines,
+        pages,
+        "lwz r5,2(r4)\n lwz r5,6(r4)\n lhz r5,61(r4)\n lwz r5,62(r4)\n sth r5,127(r4)\n",
+        "dcbz 0,r4\n addi r4,r4,64\n lwz r5,-64(r4)\n rlwinm r4,r4,0,16,13\n",
+        "b s\n f: addi r3,r3,1\n blr\n s: mfctr r20\n bl f\n bl f\n andi. r11,r3,4\n beq t\n"
+        " bl f\n t: mtctr r20\n"};
+    for (const std::string& body : bodies) {
+        uint64_t cycles[2];
+        for (const uint64_t piece : {uint64_t{1'000'000}, uint64_t{7}}) {
+            TimingGuest guest;
+            for (unsigned n = 0; n < 5; ++n)
+                guest.map_small(kPages[n] << 16, Guest::kData + n * 4096, 1);
+            guest.core().timing().set_drives_clock(true);
+            guest.program(loop(body, 300) + "wait 0");
+            while (!guest.core().halted()) {
+                guest.core().deliver_pending_interrupt();
+                guest.engine().run(piece);
+            }
+            cycles[piece == 7] = guest.state().totals.cycles();
+        }
+        EXPECT_EQ(cycles[0], cycles[1]) << body;
+    }
 }
