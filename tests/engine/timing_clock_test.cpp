@@ -200,23 +200,26 @@ TEST(TimingClock, CyclesAreCountedAsTheyPass) {
 
 namespace {
 
+// Until the guest waits, in one go, or instruction by instruction, when no deadline can be missed.
+bool run(TimingGuest& guest, bool single) {
+    if (!single) return guest.run();
+    for (unsigned n = 0; n < 100'000 && !guest.core().halted(); ++n) {
+        guest.core().deliver_pending_interrupt();
+        guest.core().instructions_to_deadline(1);
+        guest.engine().run(1);
+    }
+    return guest.core().halted();
+}
+
 // Where a decrementer of so many ticks interrupts the body, and at which cycle the guest then
-// waits. In one go, or instruction by instruction, when no deadline can be missed.
+// waits.
 std::pair<uint32_t, uint64_t> interrupted(unsigned ticks, const std::string& body, bool single) {
     TimingGuest guest;
     guest.core().timing().set_drives_clock(true);
     guest.handler(core::Interrupt::Decrementer, "mfspr r30,26\n wait 0");
     guest.program("lis r3,0x0400\n mtspr 340,r3\n li32 r3," + std::to_string(ticks) +
                   "\n mtspr 22,r3\n wrteei 1\n" + loop(body, 1000) + "wait 0");
-    if (single) {
-        for (unsigned n = 0; n < 100'000 && !guest.core().halted(); ++n) {
-            guest.core().deliver_pending_interrupt();
-            guest.core().instructions_to_deadline(1);
-            guest.engine().run(1);
-        }
-    } else {
-        EXPECT_TRUE(guest.run());
-    }
+    EXPECT_TRUE(run(guest, single));
     EXPECT_NE(guest.state().gpr[30], 0u);
     return {static_cast<uint32_t>(guest.state().gpr[30]), guest.state().totals.cycles()};
 }
@@ -249,15 +252,7 @@ TEST(TimingClock, TheCycleCountersInterruptComesBehindTheInstructionThatOverflow
                 "wrteei 1\n li32 r3," +
                 std::to_string(0x80000000u - period) + "\n mtpmr 16,r3\n" +
                 loop("divw r3,r3,r10\n lwz r5,0(r4)\n addi r4,r4,64\n", 1000) + "wait 0");
-            if (single) {
-                for (unsigned n = 0; n < 100'000 && !guest.core().halted(); ++n) {
-                    guest.core().deliver_pending_interrupt();
-                    guest.core().instructions_to_deadline(1);
-                    guest.engine().run(1);
-                }
-            } else {
-                ASSERT_TRUE(guest.run());
-            }
+            ASSERT_TRUE(run(guest, single));
             interrupted[single] = static_cast<uint32_t>(guest.state().gpr[30]);
             EXPECT_GE(guest.state().gpr[31], 0x80000000u);
         }

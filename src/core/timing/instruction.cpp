@@ -185,8 +185,9 @@ void describe_branch(Instruction& in, Opcode opcode, uint32_t word) {
     if (isa::lk(word)) registers.write(kLink);
 }
 
-void describe_unit(Instruction& in, Opcode opcode) {
-    switch (opcode) {
+void describe_unit(Instruction& in, const isa::Instruction& row) {
+    if ((row.flags & isa::kConditionLogic) || row.opcode == Opcode::Mcrf) in.unit = Unit::Branch;
+    switch (row.opcode) {
         case Opcode::Mulli:
         case Opcode::Mullw:
         case Opcode::Mulhw:
@@ -212,17 +213,6 @@ void describe_unit(Instruction& in, Opcode opcode) {
             break;
         case Opcode::Fdiv:
             in.latency = in.occupancy = kDoubleDivideLatency;
-            break;
-        case Opcode::Crand:
-        case Opcode::Crandc:
-        case Opcode::Creqv:
-        case Opcode::Crnand:
-        case Opcode::Crnor:
-        case Opcode::Cror:
-        case Opcode::Crorc:
-        case Opcode::Crxor:
-        case Opcode::Mcrf:
-            in.unit = Unit::Branch;
             break;
         default:
             break;
@@ -286,7 +276,7 @@ Instruction describe(uint32_t word) {
         in.unit = Unit::Float;
         in.latency = kFloatLatency;
     }
-    describe_unit(in, row.opcode);
+    describe_unit(in, row);
     Registers registers(in);
     registers.enter(use);
     if (row.flags & isa::kReadsCarry) registers.read(kCarry);

@@ -7,16 +7,10 @@ namespace {
 
 constexpr uint32_t kNone = ~uint32_t{0};
 
-uint64_t mix(uint64_t hash, uint64_t value) {
-    hash = (hash ^ value) * 0x9e3779b97f4a7c15;
-    return hash ^ hash >> 29;
-}
-
 uint64_t hash_of(const PaceMemo::Shapes& shapes) {
     uint64_t hash = 0;
     for (const Pipeline::Shape& shape : shapes)
-        for (const uint64_t word : shape.words)
-            hash = mix(hash, word);
+        hash = shape.hash(hash);
     return hash;
 }
 

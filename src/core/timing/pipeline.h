@@ -44,6 +44,12 @@ class History {
     unsigned next_ = 0;
 };
 
+// One more value in the key of a hash table.
+inline uint64_t mix(uint64_t hash, uint64_t value) {
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15;
+    return hash ^ hash >> 29;
+}
+
 class Pipeline {
     using N = PipelineNumbers;
 
@@ -73,6 +79,11 @@ class Pipeline {
         static constexpr unsigned kTimes = 136;
         std::array<uint64_t, kTimes / 8> words{};  // eight of 8 bits each
         bool operator==(const Shape&) const = default;
+        uint64_t hash(uint64_t before = 0) const {
+            for (const uint64_t word : words)
+                before = mix(before, word);
+            return before;
+        }
     };
     // False: a line is being filled or a translation under way, or some time is too far away.
     // `live_stores`: of the last stores, those that may still be in the queue.

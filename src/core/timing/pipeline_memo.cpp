@@ -5,12 +5,6 @@
 #include <algorithm>
 
 namespace perfvisor::core::timing {
-uint64_t PipelineMemo::hash(const Pipeline::Shape& shape) {
-    uint64_t hash = 0;
-    for (const uint64_t word : shape.words)
-        hash = mix(hash, word);
-    return hash;
-}
 
 void PipelineMemo::clear() {
     shapes_.clear();
@@ -24,7 +18,7 @@ void PipelineMemo::clear() {
 // Of a new shape where need be.
 uint32_t PipelineMemo::number_of(const Pipeline::Shape& shape, unsigned live_stores) {
     const size_t mask = shape_table_.size() - 1;
-    size_t at = hash(shape) & mask;
+    size_t at = shape.hash() & mask;
     for (; shape_table_[at] != kNone; at = (at + 1) & mask)
         if (shapes_[shape_table_[at]] == shape) return shape_table_[at];
     shape_table_[at] = static_cast<uint32_t>(shapes_.size());

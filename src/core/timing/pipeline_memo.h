@@ -70,14 +70,9 @@ class PipelineMemo {
         std::array<uint16_t, kMostUnusual> unusual;
         std::array<uint16_t, kMostCounts> more;
     };
-    static uint64_t mix(uint64_t hash, uint64_t value) {
-        hash = (hash ^ value) * 0x9e3779b97f4a7c15;
-        return hash ^ hash >> 29;
-    }
     static uint64_t hash(uint32_t from, uint32_t end, bool fetches) {
         return mix(from, uint64_t{end} << 1 | fetches);
     }
-    static uint64_t hash(const Pipeline::Shape& shape);
     // Where it is in the table, or where there is room for it.
     Step& find(uint32_t from, const Execution& execution);
     uint32_t number_of(const Pipeline::Shape& shape, unsigned live_stores);

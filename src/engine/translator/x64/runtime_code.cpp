@@ -381,6 +381,23 @@ class Generator : public Xbyak::CodeGenerator {
         and_(ecx, -static_cast<int>(core::timing::kL1LineBytes));
         mov(dword[kState + rsi * 4 + filter_offset(line_filter)], ecx);
     }
+    // Of what knows the answer to most questions itself: the registers that it uses and keeps.
+    void enter_asked() {
+        for (const auto& reg : {rax, rsi, rdi})
+            push(reg);
+    }
+    // Back, or from `ask` on to the code that asks the model.
+    void leave_asked(Xbyak::Label& ask, const uint8_t* asks) {
+        const auto restore = [this] {
+            for (const auto& reg : {rdi, rsi, rax})
+                pop(reg);
+        };
+        restore();
+        ret();
+        L(ask);
+        restore();
+        jmp(asks);
+    }
     // Timing::native_access where all that changes is the order of use.
     const uint8_t* emit_ask_access() {
         using core::timing::Cache;
@@ -390,8 +407,7 @@ class Generator : public Xbyak::CodeGenerator {
         align(16);
         const uint8_t* start = getCurr();
         Xbyak::Label ask, fetched, fetches, done, load;
-        for (const auto& reg : {rax, rsi, rdi})
-            push(reg);
+        enter_asked();
         cmp(byte[rdx + offsetof(AskedAccess, begins_line)], 0);
         je(fetched);
         // The first of a segment may be in a group that was fetched before.
@@ -448,13 +464,7 @@ class Generator : public Xbyak::CodeGenerator {
         mov(dword[kState + rsi * 4 + filter_offset(offsetof(Filters, stores))], ecx);
         L(done);
         xor_(edx, edx);
-        for (const auto& reg : {rdi, rsi, rax})
-            pop(reg);
-        ret();
-        L(ask);
-        for (const auto& reg : {rdi, rsi, rax})
-            pop(reg);
-        jmp(slow);
+        leave_asked(ask, slow);
         return start;
     }
     // BranchPredictor::make_last for the branch at ecx, in the set with the number in rsi; to `ask`
@@ -542,8 +552,7 @@ class Generator : public Xbyak::CodeGenerator {
         const auto& pc = ecx;
         const auto& set = rsi;
         const auto& weakness = edi;
-        for (const auto& reg : {rax, rsi, rdi})
-            push(reg);
+        enter_asked();
         mov(pc, dword[rdx + offsetof(AskedBranch, pc)]);
         if (taken && !indirect) mov(eax, dword[rdx + offsetof(AskedBranch, target)]);
         mov(set.cvt32(), pc);
@@ -596,13 +605,7 @@ class Generator : public Xbyak::CodeGenerator {
             mov(dword[kState + rdx * 4 + filter_offset(offsetof(Filters, not_taken))], pc);
         }
         L(leave);
-        for (const auto& reg : {rdi, rsi, rax})
-            pop(reg);
-        ret();
-        L(ask);
-        for (const auto& reg : {rdi, rsi, rax})
-            pop(reg);
-        jmp(slow);
+        leave_asked(ask, slow);
         return start;
     }
     // Timing::native_end where the way is one of SegmentEnd::more_known.
